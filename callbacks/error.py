@@ -1,0 +1,72 @@
+"""The honest error: L2RE against the reference solution while training. It is measured, and never steers anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from pinntk.methods import Method
+from pinntk.pdes.base import Array
+from pinntk.references import Reference
+
+
+def l2re(prediction: Array, reference: Array) -> float:
+    """Relative error ``|prediction - reference|_2 / |reference|_2`` over the evaluation grid."""
+    return float(np.linalg.norm(prediction - reference) / np.linalg.norm(reference))
+
+
+class ErrorAgainstReference(pl.Callback):
+    """Measures the L2RE every so many iterations and at the end.
+
+    Args:
+        reference: values on the problem's evaluation grid.
+        every: iterations between two measurements; rounded up to the method's blocks.
+
+    Attributes:
+        l2re: the last measured.
+        l2re_at_lowest_loss: the one measured where the logged loss was the lowest of all measured points.
+    """
+
+    def __init__(self, reference: Reference, every: int) -> None:
+        self.reference = reference
+        self.every = every
+        self.l2re = math.nan
+        self.l2re_at_lowest_loss = math.nan
+        self._lowest = math.inf
+        self._measured = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        # By the block of `every`, not by counting calls: an interrupted block must not shift the later measurements.
+        due = pl_module.iteration // self.every > self._measured // self.every
+        if pl_module.iteration != self._measured and (due or pl_module.finished):
+            self.measure(pl_module)
+
+    def measure(self, method: Method) -> None:
+        """Measure now, and log."""
+        self._measured = method.iteration
+        self.l2re = l2re(method.predict_numpy(method.pde.evaluation_points()), self.reference.values)
+        loss = method.latest.get("loss", math.inf)
+        if loss < self._lowest:
+            self._lowest, self.l2re_at_lowest_loss = loss, self.l2re
+        for logger in method.loggers:
+            logger.log_metrics({"l2re": self.l2re}, step=method.iteration)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "l2re": self.l2re,
+            "l2re_at_lowest_loss": self.l2re_at_lowest_loss,
+            "lowest": self._lowest,
+            "measured": self._measured,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.l2re = state_dict["l2re"]
+        self.l2re_at_lowest_loss = state_dict["l2re_at_lowest_loss"]
+        self._lowest = state_dict["lowest"]
+        self._measured = state_dict["measured"]

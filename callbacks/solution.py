@@ -1,0 +1,100 @@
+"""The answer and its picture: solution.npz and solution.png."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytorch_lightning as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pinntk.callbacks.error import l2re
+from pinntk.methods import Method
+from pinntk.pdes.base import PDE, Array
+from pinntk.references import Reference
+
+SNAPSHOTS = (0.0, 0.03, 0.3, 1.0)
+"""Fractions of the time interval shown for a problem in two space dimensions."""
+
+
+class SolutionPlot(pl.Callback):
+    """Writes, when training ends, the prediction on the evaluation grid (solution.npz) and its picture (solution.png).
+
+    ``solution.npz``: ``coordinates`` (n, d), ``prediction`` (n,), ``reference`` (n,), float64.
+    """
+
+    def __init__(self, folder: Path, reference: Reference) -> None:
+        self.folder = folder
+        self.reference = reference
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        points = pl_module.pde.evaluation_points()
+        prediction = pl_module.predict_numpy(points)
+        part = self.folder / "solution.part.npz"
+        np.savez_compressed(part, coordinates=points, prediction=prediction, reference=self.reference.values)
+        os.replace(part, self.folder / "solution.npz")
+        figure = draw(pl_module.pde, prediction, self.reference.values, pl_module.name)
+        part = self.folder / "solution.part.png"
+        figure.savefig(part, dpi=130)
+        os.replace(part, self.folder / "solution.png")
+
+
+def draw(pde: PDE, prediction: Array, reference: Array, method: str) -> Figure:
+    """Prediction, reference and error side by side: curves in 1-D, maps in (x, t), snapshots in (x, y, t)."""
+    shape = pde.evaluation_shape
+    axes = pde.evaluation_axes()
+    u, v = prediction.reshape(shape), reference.reshape(shape)
+    title = f"{pde.name}, {method}: L2RE {l2re(prediction, reference):.2e}"
+    if len(shape) == 1:
+        return _curves(axes[0], u, v, title)
+    if len(shape) == 2:
+        return _maps([("", u, v)], axes[1], axes[0], ("t", "x"), title)
+    picked = [round(f * (shape[2] - 1)) for f in SNAPSHOTS]
+    rows = [(f"t = {axes[2][i]:g}", u[:, :, i].T, v[:, :, i].T) for i in picked]
+    return _maps(rows, axes[0], axes[1], ("x", "y"), title)
+
+
+def _curves(x: Array, u: Array, v: Array, title: str) -> Figure:
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(x, v, color="0.6", linewidth=3, label="reference")
+    left.plot(x, u, linewidth=1.2, label="prediction")
+    left.legend(frameon=False)
+    left.set(xlabel="x", ylabel="u")
+    right.plot(x, u - v, linewidth=1.2)
+    right.set(xlabel="x", title="prediction - reference")
+    figure.suptitle(title)
+    return figure
+
+
+def _maps(
+    rows: list[tuple[str, Array, Array]], across: Array, up: Array, labels: tuple[str, str], title: str
+) -> Figure:
+    height = 2.6 * len(rows) + 0.6
+    figure = Figure(figsize=(10.5, height), layout="constrained")
+    panels = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
+    for line, (label, u, v) in zip(panels, rows, strict=True):
+        # One colour scale for prediction and reference; the error has its own, centred on zero.
+        low, high = float(min(u.min(), v.min())), float(max(u.max(), v.max()))
+        worst = float(np.abs(u - v).max()) or 1.0
+        for panel, values, name in zip(line, (u, v, u - v), ("prediction", "reference", "error"), strict=True):
+            error = name == "error"
+            _map(panel, across, up, values, (-worst, worst) if error else (low, high), "RdBu_r" if error else "viridis")
+            if line is panels[0]:
+                panel.set_title(name)
+        line[0].set_ylabel(f"{label}\n{labels[1]}" if label else labels[1])
+    for panel in panels[-1]:
+        panel.set_xlabel(labels[0])
+    figure.suptitle(title)
+    return figure
+
+
+def _map(panel: Axes, across: Array, up: Array, values: Array, limits: tuple[float, float], colours: str) -> None:
+    image = panel.pcolormesh(
+        across, up, values, vmin=limits[0], vmax=limits[1], cmap=matplotlib.colormaps[colours], rasterized=True
+    )
+    panel.figure.colorbar(image, ax=panel)

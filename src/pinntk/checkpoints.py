@@ -1,0 +1,49 @@
+"""Reading checkpoints: one that cannot be used is bad input, named, and nothing is overwritten because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pinntk.errors import BadInput
+from pinntk.methods import Method
+
+
+def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
+    """Load a checkpoint on the CPU.
+
+    Args:
+        path: the file.
+        remedy: what the user can do where it is broken; ends the message.
+
+    Raises:
+        BadInput: it cannot be read or is not one of ours.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        complete = {"state_dict", "pinntk"} <= checkpoint.keys() and "iteration" in checkpoint["pinntk"]
+    except Exception as error:  # a broken file can raise anything
+        text = str(error).split("\n")[0]
+        message = f"checkpoint {path} cannot be read ({type(error).__name__}: {text}); {remedy}"
+        raise BadInput(message) from error
+    if not complete:
+        raise BadInput(f"checkpoint {path} is not one of pinntk; {remedy}")
+    assert isinstance(checkpoint, dict)
+    return checkpoint
+
+
+def check_same_network(saved: Mapping[str, torch.Tensor], method: Method, path: Path) -> None:
+    """Check that saved parameters fit a network.
+
+    Raises:
+        BadInput: naming what differs first.
+    """
+    own = method.state_dict()
+    for name in [*own, *(name for name in saved if name not in own)]:
+        here = tuple(own[name].shape) if name in own else "absent"
+        there = tuple(saved[name].shape) if name in saved else "absent"
+        if here != there:
+            raise BadInput(f"checkpoint {path}: not the same network: {name} is {there} there and {here} here")

@@ -1,0 +1,236 @@
+"""The command line: ``python train.py ...`` or ``pinntk ...``.
+
+Hydra composes the configuration. Around it stand the rewriting of ``width=200``, messages of one line, and exit codes:
+0 done, 1 a run failed, 2 bad input, 130 or 143 stopped by a signal. Nothing here imports torch, so that help and most
+errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pinntk import __version__
+from pinntk.errors import BadInput
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_composed: list[dict[str, Any] | BadInput] = []
+"""The configuration of a single run on its way out of Hydra: inside, Hydra would print a line of its own per error."""
+
+
+class JobFailed(RuntimeError):
+    """A job of a sweep did not complete. What happened has been printed; a launcher carries this to the sweep."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code)
+        self.message, self.code = message, code
+
+
+def configuration_folder() -> Path:
+    """The folder of the configuration files: beside the installed package, or in the checkout."""
+    spec = importlib.util.find_spec("pinntk.conf")
+    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    checkout = Path(__file__).resolve().parents[2] / "conf"
+    for place in [*places, checkout]:
+        if (place / "config.yaml").is_file():
+            return place
+    raise FileNotFoundError(f"the configuration files are neither in the package nor in {checkout}")
+
+
+def groups(*folders: Path) -> dict[str, list[str]]:
+    """Config groups in the folders and their choices; Hydra's own groups (hydra/launcher ...) are left to Hydra."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*.yaml"), key=_natural):
+            # tuned/<method>/<pde>/<budget>.yaml: one group, whose choices have slashes.
+            group, *choice = path.relative_to(folder).with_suffix("").parts
+            if choice and group != "hydra":
+                found.setdefault(group, []).append("/".join(choice))
+    return found
+
+
+def _natural(path: Path) -> list[str]:
+    """Sorts w50 before w100."""
+    return [part.zfill(8) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        arguments: the words after the program's name; None: those of this process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(words):
+        print(help_page(configuration_folder()))
+        return 0
+    if "--version" in words:
+        print(f"pinntk {__version__}")
+        return 0
+    try:
+        return _run(words)
+    except BadInput as error:
+        for message in error.messages:
+            print(f"error: {message}", file=sys.stderr)
+        return 2
+    except JobFailed as error:
+        print(f"sweep: not all jobs completed; the first that did not: {error.message}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def compose(words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that these words of a command line give, as plain values.
+
+    Raises:
+        BadInput: a word is wrong.
+    """
+    from pinntk.composition import Composer
+
+    conf = configuration_folder()
+    return Composer((conf,), groups(conf)).compose(words)
+
+
+def _run(words: list[str]) -> int:
+    import hydra
+
+    from pinntk import overrides
+    from pinntk.composition import ERRORS, VERSION_BASE, Composer
+
+    conf = configuration_folder()
+    # Hydra cannot read overrides on both sides of a flag; each word is one or the other.
+    flags = [word for word in words if "=" not in word or word.startswith("-")]
+    options = _flags(flags)
+    folders = (conf, Path(options.config_dir)) if options.config_dir else (conf,)
+    choices = groups(*folders)
+    changes = overrides.rewrite([*options.overrides, *(w for w in words if w not in flags)], choices)
+    flags = [flag for flag in flags if flag not in options.overrides]
+    sweep = options.multirun or "hydra.mode=MULTIRUN" in changes
+    overrides.check(changes, choices, sweep=sweep)
+    composer = Composer(folders, choices)
+    if sweep:
+        composer.check_sweep(changes)
+
+    _composed.clear()
+    with _arguments([*flags, *changes]), _raising():
+        try:
+            hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()
+        except ERRORS as error:
+            raise composer.explain(changes, error) from error
+    if not _composed:  # a sweep, or one of Hydra's ways to look at the configuration
+        return 0
+    config = _composed.pop()
+    if isinstance(config, BadInput):
+        raise config
+    from pinntk.run import run
+
+    return run(config)
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra runs: in a sweep one training run, which gives back its error; otherwise nothing but a hand-over."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from pinntk.composition import plain
+
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.RUN:
+        try:
+            _composed.append(plain(cfg))
+        except BadInput as error:
+            _composed.append(error)
+        return
+    name = " ".join(hydra_config.overrides.task)
+    print(f"\njob {hydra_config.job.num}: {name}", flush=True)
+    from pinntk.run import run
+
+    try:
+        code = run(plain(cfg))
+    except BadInput as error:
+        for message in error.messages:
+            print(f"error: {message}", file=sys.stderr)
+        raise JobFailed(name, 2) from None
+    except Exception:
+        traceback.print_exc()
+        raise JobFailed(name, 1) from None
+    if code == 130:
+        raise KeyboardInterrupt  # ends the whole sweep, as Ctrl-C should
+    if code:
+        raise SystemExit(code) if code > 128 else JobFailed(name, code)
+
+
+def _flags(words: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own flags, read by Hydra's own parser, but with our messages."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise BadInput(f"{message}; allowed: key=value, -m, --cfg job, --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args(words)
+
+
+@contextmanager
+def _arguments(words: Sequence[str]) -> Iterator[None]:
+    """Hydra reads the process's arguments, nothing else."""
+    saved = sys.argv
+    sys.argv = [saved[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv = saved
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Make Hydra raise its exceptions instead of printing them and leaving with code 1."""
+    saved = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if saved is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved
+
+
+def help_page(conf: Path) -> str:
+    """The text of ``--help``: usage, groups with their choices, top-level keys with their comments in config.yaml."""
+    lines = [
+        "Train a physics-informed neural network and compare it with a reference solution.",
+        "",
+        "  python train.py pde=heat2d method=pcpinn",
+        "  python train.py -m pde=convection,wave method=adam width=50,200 'seed=range(3)'    (a sweep)",
+        "",
+        "Groups (group=choice):",
+    ]
+    for group, choices in groups(conf).items():
+        names = [choice for choice in choices if "/" not in choice]
+        lines.append(f"  {group:<12} {', '.join(names)}")
+    lines += ["  width also takes any whole number.", "", "Keys (key=value; dots for nested keys, as in pde.nu=0.01):"]
+    for line in (conf / "config.yaml").read_text().splitlines():
+        if match := re.fullmatch(r"(\w+): *(.*?) *# *(.*)", line):
+            key, default, comment = match.groups()
+            lines.append(f"  {key:<16} {default:<9} {comment}")
+    lines += [
+        "  network.*, points.*, pde.*, method.*, checkpoint.*, trainer.*: see the configuration of a run.",
+        "",
+        "  python train.py pde=burgers method=adam --cfg job    shows the configuration of a run and does not start it",
+        "  -m, --multirun    a sweep over all lists and ranges on the command line",
+    ]
+    return "\n".join(lines)

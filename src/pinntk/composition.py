@@ -1,0 +1,100 @@
+"""Composing configurations from the words of a command line, with messages of one line where they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pinntk import overrides
+from pinntk.errors import BadInput
+
+VERSION_BASE = "1.3"
+ERRORS = (HydraException, OmegaConfBaseException)
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes configurations.
+
+    Attributes:
+        folders: where the configuration files are; the first is the package's own.
+        choices: the choices of each group in them.
+    """
+
+    folders: tuple[Path, ...]
+    choices: overrides.Choices
+
+    def compose(self, words: Sequence[str]) -> dict[str, Any]:
+        """The configuration that these words give, as plain values.
+
+        Raises:
+            BadInput: a word is wrong.
+        """
+        words = overrides.rewrite(words, self.choices)
+        overrides.check(words, self.choices, sweep=False)
+        try:
+            return plain(self._compose(words))
+        except ERRORS as error:
+            raise self.explain(words, error) from error
+
+    def explain(self, words: Sequence[str], error: Exception) -> BadInput:
+        """What was wrong with words that Hydra could not compose."""
+        of_groups = [
+            str(override.input_line)
+            for override in overrides.parse(words)
+            if override.key_or_group in self.choices and not override.is_sweep_override()
+        ]
+        try:
+            base = self._compose(of_groups)
+        except ERRORS:
+            base = None
+        return overrides.explain(words, error, base, self.choices)
+
+    def check_sweep(self, words: Sequence[str]) -> None:
+        """Compose and validate a sweep's jobs before the first one starts and before anything is written.
+
+        Raises:
+            BadInput: all errors of the jobs looked at, each once.
+        """
+        with self._initialized():
+            jobs = list(overrides.sample_jobs(words, self.choices))
+        messages: list[str] = []
+        for job in jobs:
+            try:
+                config = self.compose(job)
+                from pinntk.settings import RunSettings  # imports torch: not before a configuration composes
+
+                RunSettings.read(config)
+            except BadInput as error:
+                messages += error.messages
+        if messages:
+            raise BadInput(*messages)
+
+    def _initialized(self) -> hydra.initialize_config_dir:
+        return hydra.initialize_config_dir(str(self.folders[0]), version_base=VERSION_BASE)
+
+    def _compose(self, words: Sequence[str]) -> DictConfig:
+        more = [f"hydra.searchpath=['file://{folder.absolute()}']" for folder in self.folders[1:]]
+        with self._initialized():
+            return hydra.compose("config", overrides=[*words, *more])
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved.
+
+    Raises:
+        BadInput: a value cannot be resolved or is missing.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}

@@ -1,0 +1,36 @@
+"""How bad input is reported: one line per error, with the key, what came and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+class BadInput(Exception):
+    """The user's input cannot be used; ends the program with exit code 2 and no stack trace.
+
+    Args:
+        messages: one line per error.
+    """
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*messages)
+        self.messages = tuple(dict.fromkeys(messages))
+
+    def __str__(self) -> str:
+        return "\n".join(self.messages)
+
+
+def show(value: Any) -> str:
+    """A value as one would type it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def allowed(word: str, names: Iterable[str], what: str = "allowed") -> str:
+    """``allowed: a, b, c``, with the name that was probably meant in front where one is close."""
+    names = sorted(names)
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}{what}: {', '.join(names) if names else 'none'}"

@@ -1,0 +1,5 @@
+"""One LightningModule per optimiser strategy, each with a manual optimisation loop."""
+
+from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss
+
+__all__ = ["Method", "MethodSettings", "NonFiniteLoss"]

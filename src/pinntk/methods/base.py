@@ -1,0 +1,265 @@
+"""The base of all methods: a LightningModule whose training step is a block of iterations.
+
+A PINN's step is short: Lightning's own bookkeeping costs about half of a step of 1 ms, and every ``self.log`` as much again.
+So one ``training_step`` runs the iterations between two logged points on the raw optimiser, and logs once. ``iteration``
+counts the steps everywhere; Lightning's ``global_step`` stays 0 and means nothing here.
+
+A method writes ``start`` (make the optimisers), ``advance`` (run iterations) and ``state``/``start(state)`` (what a resumed run
+needs besides the network's parameters). A resumed run equals an uninterrupted one bit for bit because whatever is random
+is a function of the seed and the iteration.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pydantic import BaseModel, Field, StrictInt
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pinntk.discretization import DiscretizationSettings
+from pinntk.network import STRICT, Network, NetworkSettings
+from pinntk.pdes.base import PDE, Array
+from pinntk.points import PointSettings, sample
+from pinntk.references import Reference
+from pinntk.residuals import Batch, Normalization, Residuals, term_losses
+
+Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
+PREDICT_ROWS = 8192
+"""Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite. ``iteration``: the first at which it was; ``term``: the first term that was."""
+
+    def __init__(self, iteration: int, term: str) -> None:
+        super().__init__(f"the loss of term {term!r} is not finite at iteration {iteration}")
+        self.iteration = iteration
+        self.term = term
+
+
+class MethodSettings(BaseModel):
+    """What every method has."""
+
+    model_config = STRICT
+    normalization: Normalization = "mean"
+    """``sum``: 1/2 sum r^2 per term, as in the paper's definitions; ``mean``: mean r^2, as in most published numbers."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Fixed factor per residual term; 1 where a term is not named."""
+    log_every: Annotated[StrictInt, Field(ge=1)] = 100
+    """Iterations per block: between two logged points, and between two chances to save."""
+
+
+class Blocks:
+    """An endless supply of nothing: Lightning wants a loader, and the points live in the module."""
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield 0
+
+
+class Method(pl.LightningModule):
+    """Base of the methods.
+
+    Args:
+        pde: the problem.
+        network: shape and inputs of the network.
+        points: collocation points.
+        settings: the method's own, an instance of its ``Settings``.
+        discretization: of the problem's discrete form, for the methods that use one.
+        seed: of parameters, points and batches.
+        precision: "64-true" or "32-true".
+        compile: use torch.compile where the method can.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        pde: PDE,
+        network: NetworkSettings,
+        points: PointSettings,
+        settings: MethodSettings,
+        *,
+        discretization: DiscretizationSettings | None = None,
+        seed: int = 0,
+        precision: str = "64-true",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.pde = pde
+        self.points = points
+        self.settings: Any = settings  # of the subclass's own Settings type
+        self.discretization = discretization
+        self.seed = seed
+        self.compiled = compile
+        self.network = Network(
+            network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision]
+        )
+        self.residuals = Residuals(pde, self.network)
+        self.iteration = 0
+        self.function_evaluations = 0
+        self.seconds_per_phase: dict[str, float] = {}
+        self.stop_requested = False
+        self.latest: dict[str, float] = {}
+        """The last logged losses."""
+        self._restored: dict[str, Any] | None = None
+        self._batches: tuple[int, dict[str, Batch]] | None = None
+
+    # --- what a method writes -----------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def total_iterations(self) -> int:
+        """Iterations of the whole run, all phases together."""
+
+    @abstractmethod
+    def start(self, state: Mapping[str, Any] | None) -> None:
+        """Make the optimisers, on the device; ``state`` is what ``state`` returned, where a run is resumed."""
+
+    @abstractmethod
+    def advance(self, end: int) -> None:
+        """Run iterations until ``iteration`` is ``end``, or ``stop_requested``; give each one's losses to ``record``."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``start`` needs to go on exactly where this run stands, the network's parameters apart."""
+
+    @classmethod
+    def check(cls, pde: PDE, settings: MethodSettings) -> None:
+        """Raise ValueError, naming the key, where problem and settings do not go together."""
+        allowed = [term.name for term in pde.terms()]
+        for term in settings.weights:
+            if term not in allowed:
+                raise ValueError(f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}")
+
+    def figures(self, reference: Reference) -> dict[str, Any]:
+        """Figures of this method for result.json, once training is over; the reference may be measured against here."""
+        return {}
+
+    # --- what a method uses -------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= self.total_iterations
+
+    @property
+    def parameters_count(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def dtype_(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    def batches(self) -> dict[str, Batch]:
+        """The collocation points of the current iteration, prepared for the network."""
+        every = self.points.resample_every
+        draw = self.iteration // every if every else 0
+        if self._batches is None or self._batches[0] != draw:
+            pde = self.pde
+            drawn = sample(
+                self.points, pde.coordinates, pde.lower, pde.upper, self.residuals.regions, seed=self.seed, draw=draw
+            )
+            tensors = {r: torch.from_numpy(x).to(self.device, self.dtype_) for r, x in drawn.items()}
+            self._batches = draw, self.residuals.prepare(tensors)
+        return self._batches[1]
+
+    def loss_terms(self, batches: Mapping[str, Batch]) -> Tensor:
+        """Unweighted loss of each residual term at the current parameters, (T,)."""
+        return term_losses(list(self.residuals(batches).values()), self.settings.normalization)
+
+    def term_weights(self) -> Tensor:
+        """The fixed weights, (T,), in the order of the terms."""
+        weights = [self.settings.weights.get(name, 1.0) for name in self.residuals.names]
+        return torch.tensor(weights, dtype=self.dtype_, device=self.device)
+
+    def losses(self) -> dict[str, float]:
+        """Weighted total ("loss") and unweighted loss per term at the current parameters."""
+        with torch.no_grad():
+            terms = self.loss_terms(self.batches())
+        total = float((self.term_weights() * terms).sum())
+        return {"loss": total, **dict(zip(self.residuals.names, terms.tolist(), strict=True))}
+
+    def predict_numpy(self, points: Array) -> Array:
+        """u at points (n, d), float64 in and out: (n,)."""
+        with torch.no_grad():
+            x = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(self.device, self.dtype_)
+            return torch.cat([self.network(part) for part in x.split(PREDICT_ROWS)]).double().cpu().numpy()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time spent inside towards ``seconds_per_phase[name]``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds_per_phase[name] = self.seconds_per_phase.get(name, 0.0) + time.perf_counter() - started
+
+    def record(self, names: tuple[str, ...], history: list[Tensor], **more: float) -> None:
+        """Check and log a block's losses.
+
+        Args:
+            names: of the entries of each vector.
+            history: one vector of losses per iteration of the block, in order, the last being the newest.
+            more: further figures for the log.
+
+        Raises:
+            NonFiniteLoss: one of them is not finite.
+        """
+        if not history:
+            return
+        block = torch.stack(history)
+        bad = ~torch.isfinite(block)
+        if bad.any():
+            row, column = (int(i) for i in bad.nonzero()[0])
+            raise NonFiniteLoss(self.iteration - len(history) + row, names[column])
+        self.latest = dict(zip(names, block[-1].tolist(), strict=True))
+        for logger in self.loggers:
+            logger.log_metrics({**self.latest, **more}, step=self.iteration)
+
+    # --- Lightning ----------------------------------------------------------------------------------------------------
+
+    def blocks(self) -> Blocks:
+        """The loader for ``Trainer.fit``."""
+        return Blocks()
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return []  # raw optimisers, kept and saved by the method
+
+    def on_train_start(self) -> None:
+        self._batches = None
+        self.start(self._restored)
+        self._restored = None
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        every = self.settings.log_every
+        self.advance(min(self.total_iterations, (self.iteration // every + 1) * every))
+        if self.finished or self.stop_requested:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["pinntk"] = {
+            "iteration": self.iteration,
+            "function_evaluations": self.function_evaluations,
+            "seconds_per_phase": dict(self.seconds_per_phase),
+            "latest": dict(self.latest),
+            "method": self.state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["pinntk"]
+        self.iteration = saved["iteration"]
+        self.function_evaluations = saved["function_evaluations"]
+        self.seconds_per_phase = dict(saved["seconds_per_phase"])
+        self.latest = dict(saved["latest"])
+        self._restored = saved["method"]

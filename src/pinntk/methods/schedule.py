@@ -1,0 +1,49 @@
+"""Learning rates as functions of the iteration: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StrictInt
+from torch.optim import Optimizer
+
+from pinntk.network import STRICT, Positive
+
+
+class Schedule(BaseModel):
+    """Factor on the learning rate at iteration n of N.
+
+    ``constant``: 1. ``exponential``: ``decay^floor(n / every)`` (the paper: 0.9 every 1,000). ``cosine``: from 1 down to ``final`` by
+    half a cosine over the N iterations. The first ``warmup`` iterations rise linearly to it.
+    """
+
+    model_config = STRICT
+    kind: Literal["constant", "exponential", "cosine"] = "constant"
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    every: Annotated[StrictInt, Field(ge=1)] = 1000
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup: Annotated[StrictInt, Field(ge=0)] = 0
+
+    def factor(self, n: int, total: int) -> float:
+        rise = min(1.0, (n + 1) / self.warmup) if self.warmup else 1.0
+        if self.kind == "exponential":
+            return float(rise * self.decay ** (n // self.every))
+        if self.kind == "cosine":
+            return rise * (self.final + (1 - self.final) * (1 + math.cos(math.pi * n / max(total, 1))) / 2)
+        return rise
+
+
+class AdamSettings(BaseModel):
+    """Adam's own settings, shared by all methods that have an Adam phase."""
+
+    model_config = STRICT
+    learning_rate: Positive = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    schedule: Schedule = Schedule()
+
+    def set_rate(self, optimizer: Optimizer, n: int, total: int) -> None:
+        """Give the optimiser the learning rate of iteration n of total."""
+        rate = self.learning_rate * self.schedule.factor(n, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate

@@ -1,0 +1,274 @@
+"""The network and its streams.
+
+A *stream* is the network's value or one of its derivatives with respect to an input, carried through the layers together
+with all the others (Taylor mode). For a layer ``h -> tanh(W h + b)`` with pre-activation ``z`` and ``a = tanh(z)``::
+
+    value       a
+    first       (1 - a^2) z_x
+    second      (1 - a^2) z_xx - 2 a (1 - a^2) z_x^2
+
+so one matrix product per layer serves every stream, and one ordinary backward pass gives the gradient of any residual
+with respect to the parameters. Nested automatic differentiation, the usual way, builds a graph per derivative instead.
+Streams are stacked in one tensor of shape (S, N, width): stream, point, neuron.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from torch import Tensor, nn
+
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Positive = Annotated[float, Field(gt=0)]
+
+
+class PeriodicFeature(BaseModel):
+    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics: all that the network sees of a periodic input."""
+
+    model_config = STRICT
+    kind: Literal["periodic"]
+    input: str
+    period: Positive
+    harmonics: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    replace: StrictBool = False
+    """Leave the coordinate itself out, so that the network is periodic in it."""
+
+
+class FrequencyFeature(BaseModel):
+    """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega."""
+
+    model_config = STRICT
+    kind: Literal["frequencies"]
+    input: str
+    frequencies: Annotated[list[Positive], Field(min_length=1)]
+    replace: StrictBool = False
+
+
+class DecayFeature(BaseModel):
+    """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate."""
+
+    model_config = STRICT
+    kind: Literal["decay"]
+    input: str
+    times: Annotated[list[Positive], Field(min_length=1)]
+    replace: StrictBool = False
+
+
+Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature, Field(discriminator="kind")]
+
+
+class NetworkSettings(BaseModel):
+    """Shape, initialisation and inputs of the network."""
+
+    model_config = STRICT
+    width: Annotated[StrictInt, Field(ge=1, le=100_000)] = 50
+    depth: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    """Number of hidden layers."""
+    parametrization: Literal["standard", "ntk"] = "standard"
+    normalize: StrictBool = True
+    """Map the coordinates to [-1, 1]."""
+    features: list[Feature] = []
+
+
+class Streams:
+    """Which derivatives are wanted, in the order in which they are stacked.
+
+    Names are ``u`` (the value), ``u_x`` (first derivative in coordinate x) and ``u_xx`` (second). What a wanted stream
+    needs on its way through the layers is added: the value always, and the first derivative below each second one.
+
+    Args:
+        wanted: names of streams.
+        coordinates: names of the inputs, in order.
+
+    Raises:
+        ValueError: a name is not ``u``, ``u_<c>`` or ``u_<c><c>`` for a coordinate c.
+    """
+
+    def __init__(self, wanted: Iterable[str], coordinates: Sequence[str]) -> None:
+        second, first = [], []
+        for name in wanted:
+            if name in [f"u_{c}{c}" for c in coordinates]:
+                second.append(name[-1])
+            elif name in [f"u_{c}" for c in coordinates]:
+                first.append(name[-1])
+            elif name != "u":
+                allowed = ["u", *(f"u_{c}" for c in coordinates), *(f"u_{c}{c}" for c in coordinates)]
+                raise ValueError(f"stream {name!r}: allowed are {', '.join(allowed)}")
+        twice = sorted(set(second), key=list(coordinates).index)
+        once = sorted(set(first) - set(second), key=list(coordinates).index)
+        # First derivatives that have a second one stand in front, so that tanh_streams finds them by a slice.
+        self.first = tuple(coordinates.index(c) for c in [*twice, *once])
+        self.second = tuple(coordinates.index(c) for c in twice)
+        self.names = ("u", *(f"u_{c}" for c in [*twice, *once]), *(f"u_{c}{c}" for c in twice))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
+    """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m)."""
+    nf, ns = len(streams.first), len(streams.second)
+    if nf == 0:
+        return torch.tanh(z)
+    value, first, second = z.split([1, nf, ns])
+    a = torch.tanh(value)
+    slope = 1 - a * a
+    parts = [a, slope * first]
+    if ns:
+        parts.append(slope * (second - 2 * a * first[:ns].square()))
+    return torch.cat(parts)
+
+
+class Features(nn.Module):
+    """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of single coordinates.
+
+    Every input is ``A sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, so its derivatives are
+    known in closed form and vanish in every other coordinate.
+    """
+
+    def __init__(
+        self, settings: NetworkSettings, coordinates: Sequence[str], lower: Sequence[float], upper: Sequence[float]
+    ) -> None:
+        super().__init__()
+        for feature in settings.features:
+            if feature.input not in coordinates:
+                allowed = ", ".join(coordinates)
+                raise ValueError(f"network.features: input={feature.input}: allowed are {allowed}")
+        replaced = {f.input for f in settings.features if f.replace}
+        raw = [c for c, name in enumerate(coordinates) if name not in replaced]
+        trig: list[tuple[int, float]] = []
+        decays: list[tuple[int, float, float]] = []
+        for feature in settings.features:
+            c = list(coordinates).index(feature.input)
+            if isinstance(feature, PeriodicFeature):
+                trig += [(c, 2 * math.pi * k / feature.period) for k in range(1, feature.harmonics + 1)]
+            elif isinstance(feature, FrequencyFeature):
+                trig += [(c, omega) for omega in feature.frequencies]
+            else:
+                decays += [(c, lower[c], 1 / tau) for tau in feature.times]
+        half = [(upper[c] - lower[c]) / 2 if settings.normalize else 1.0 for c in raw]
+        middle = [(upper[c] + lower[c]) / 2 if settings.normalize else 0.0 for c in raw]
+        waves = [(c, omega, phase) for c, omega in trig for phase in (0.0, math.pi / 2)]
+
+        def constant(name: str, values: list[float] | list[int]) -> None:
+            dtype = torch.long if name.endswith("_of") else torch.float64
+            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+
+        constant("raw_of", raw)
+        constant("slope", [1 / h for h in half])
+        constant("offset", [-m / h for m, h in zip(middle, half, strict=True)])
+        constant("wave_of", [c for c, _, _ in waves])
+        constant("omega", [omega for _, omega, _ in waves])
+        constant("phase", [phase for _, _, phase in waves])
+        constant("decay_of", [c for c, _, _ in decays])
+        constant("start", [start for _, start, _ in decays])
+        constant("rate", [rate for _, _, rate in decays])
+        self.size = len(raw) + len(waves) + len(decays)
+
+    def forward(self, x: Tensor, streams: Streams) -> Tensor:
+        """Coordinates x of shape (N, d) -> stacked streams of the inputs, shape (S, N, F)."""
+        return torch.stack(
+            [self._derivative(x, None, 0)]
+            + [self._derivative(x, c, 1) for c in streams.first]
+            + [self._derivative(x, c, 2) for c in streams.second]
+        )
+
+    def _derivative(self, x: Tensor, coordinate: int | None, order: int) -> Tensor:
+        raw = x[:, self.raw_of] * self.slope + self.offset if order == 0 else self.slope.expand(len(x), -1)
+        if order == 2:
+            raw = torch.zeros_like(raw)
+        wave = self.omega**order * torch.sin(x[:, self.wave_of] * self.omega + self.phase + order * math.pi / 2)
+        decay = (-self.rate) ** order * torch.exp(-(x[:, self.decay_of] - self.start) * self.rate)
+        both = torch.cat([raw, wave, decay], dim=1)
+        if coordinate is None:
+            return both
+        own = torch.cat([self.raw_of, self.wave_of, self.decay_of]) == coordinate
+        return both * own
+
+    # Buffers are registered by name above; the annotations tell the type checker what they are.
+    raw_of: Tensor
+    slope: Tensor
+    offset: Tensor
+    wave_of: Tensor
+    omega: Tensor
+    phase: Tensor
+    decay_of: Tensor
+    start: Tensor
+    rate: Tensor
+
+
+class Network(nn.Module):
+    """Fully connected tanh network ``u(x) = s W_L tanh(... tanh(W_0 phi(x) + b_0)) + b_L`` (paper, equation 1).
+
+    ``standard``: Glorot-normal weights, zero biases, s = 1. ``ntk``: every parameter N(0, 1), and ``1/sqrt(fan-in)`` in front
+    of the weights of every layer after the first; with one hidden layer of width m that is the paper's ``1/sqrt(m)``.
+
+    Args:
+        settings: shape, parametrisation and features.
+        coordinates: names of the inputs.
+        lower, upper: the domain's box, one number per coordinate.
+        seed: of the initial parameters; they are drawn in float64 and rounded where dtype is float32, so that both
+            precisions start from the same network.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        coordinates: Sequence[str],
+        lower: Sequence[float],
+        upper: Sequence[float],
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.coordinates = tuple(coordinates)
+        self.features = Features(settings, coordinates, lower, upper)
+        sizes = [self.features.size, *[settings.width] * settings.depth, 1]
+        self.layers = nn.ModuleList(
+            nn.Linear(m, n, dtype=torch.float64) for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        ntk = settings.parametrization == "ntk"
+        self.scales = tuple(1 / math.sqrt(m) if ntk and i > 0 else 1.0 for i, m in enumerate(sizes[:-1]))
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            if ntk:
+                nn.init.normal_(layer.weight, generator=generator)
+                nn.init.normal_(layer.bias, generator=generator)
+            else:
+                nn.init.xavier_normal_(layer.weight, generator=generator)
+                nn.init.zeros_(layer.bias)
+        self.to(dtype)
+
+    @cached_property
+    def value(self) -> Streams:
+        """The stream of the value alone."""
+        return Streams(["u"], self.coordinates)
+
+    def propagate(self, inputs: Tensor, streams: Streams) -> Tensor:
+        """Stacked streams of the inputs, (S, N, F), as ``features`` makes them -> streams of u, (S, N)."""
+        h = inputs
+        last = len(self.layers) - 1
+        for i, (layer, scale) in enumerate(zip(self.layers, self.scales, strict=True)):
+            z = nn.functional.linear(h, layer.weight)
+            if scale != 1.0:
+                z = z * scale
+            # A constant has no derivative: the bias goes to the value, zeros to the other streams.
+            z = z + nn.functional.pad(layer.bias[None, None], (0, 0, 0, 0, 0, len(streams) - 1))
+            h = tanh_streams(z, streams) if i < last else z
+        return h.squeeze(-1)
+
+    def streams(self, x: Tensor, streams: Streams) -> dict[str, Tensor]:
+        """The wanted streams at points x of shape (N, d), by name, each of shape (N,)."""
+        return dict(zip(streams.names, self.propagate(self.features(x, streams), streams), strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """u at points x: (N, d) -> (N,)."""
+        return self.propagate(self.features(x, self.value), self.value)[0]

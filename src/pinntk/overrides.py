@@ -1,0 +1,173 @@
+"""The words of the command line: rewritten before Hydra reads them, and explained where Hydra cannot use them.
+
+Hydra's own message for a wrong word is a stack trace or a search path. Here every wrong word becomes one line that
+names the key, what came and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
+
+from pinntk.errors import BadInput, allowed, show
+
+Choices = Mapping[str, Sequence[str]]
+"""Choices by config group, as ``pinntk.cli.groups`` finds them."""
+OPTIONAL_GROUPS = ("tuned", "width", "callbacks", "logger", "experiment")
+OPEN_KEYS = ("method.weights.",)
+"""Mappings whose keys are free (here: names of residual terms), so that no file can list them."""
+
+
+def rewrite(words: Sequence[str], choices: Choices) -> list[str]:
+    """Make the words ones that Hydra takes: it knows neither numbers nor null as choices of a group."""
+    return [_rewrite(word, choices) for word in words]
+
+
+def _rewrite(word: str, choices: Choices) -> str:
+    key, equals, value = word.partition("=")
+    if equals and value == "null" and key in OPTIONAL_GROUPS:
+        return f"~{key}"
+    if equals and key.startswith(OPEN_KEYS):
+        return f"++{word}"
+    if key != "width" or not equals:
+        return word
+    # Not a plain list of whole numbers: a choice (w200), or something that Hydra or check() refuses.
+    if not re.fullmatch(r"w?[+-]?\d+(,w?[+-]?\d+)*", value):
+        return f"network.{word}" if re.fullmatch(r"(range|choice|shuffle)\([\d, ]*\)", value) else word
+    numbers = [int(item.lstrip("w")) for item in value.split(",")]
+    if all(f"w{n}" in choices["width"] for n in numbers):
+        return "width=" + ",".join(f"w{n}" for n in numbers)
+    return "network.width=" + ",".join(str(n) for n in numbers)
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """Parse overrides, reporting every malformed one.
+
+    Raises:
+        BadInput: a word is not of the form key=value.
+    """
+    # Inside an initialised Hydra the parser can also expand glob(*) over the choices of a group.
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    parser = OverridesParser.create(config_loader=loader)
+    parsed, messages = [], []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException:
+            messages.append(f"{word}: not understood; allowed: key=value, such as pde=heat2d seed=3 method.steps=500")
+    if messages:
+        raise BadInput(*messages)
+    return parsed
+
+
+def values(override: Override) -> list[str]:
+    """All values of a swept override, or the one of another."""
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def texts(override: Override) -> list[str]:
+    """The overrides, one value each, that a sweep makes of this one."""
+    if override.is_delete():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in values(override)]
+
+
+def check(words: Sequence[str], choices: Choices, *, sweep: bool) -> None:
+    """Check what can be checked without composing: form, choices of groups, and lists outside of a sweep.
+
+    Raises:
+        BadInput: one line per wrong word.
+    """
+    messages = []
+    for word, override in zip(words, parse(words), strict=True):
+        key = override.key_or_group
+        if override.is_sweep_override() and not sweep:
+            messages.append(f"{word}: several values need a sweep (-m); a list is written {key}=[...]")
+        elif key in choices and names_choices(override):
+            messages += [unknown_choice(key, v, choices[key]) for v in values(override) if v not in choices[key]]
+    if messages:
+        raise BadInput(*messages)
+
+
+def names_choices(override: Override) -> bool:
+    """Whether it names choices of its group: not glob(*), not ~group, not group={...}, which sets keys."""
+    is_glob = override.value_type == ValueType.GLOB_CHOICE_SWEEP
+    return not (is_glob or override.is_delete() or isinstance(override.value(), dict))
+
+
+def unknown_choice(group: str, value: str, known: Sequence[str]) -> str:
+    """The message for a choice that a group does not have."""
+    if group == "width":
+        return f"width={value}: must be a whole number, at least 1"
+    return f"{group}={value}: unknown choice; {allowed(value, known)}"
+
+
+def sample_jobs(words: Sequence[str], choices: Choices) -> Iterator[list[str]]:
+    """Jobs of a sweep that show whether all its words are good: every combination of choices, every other value once.
+
+    A value is good or bad by itself or with the problem and method it meets, so checking all seeds with all
+    widths would only cost time.
+    """
+    swept = {override.get_key_element(): override for override in parse(words)}
+    items = {key: texts(override) for key, override in swept.items()}
+    first = {key: of_key[0] for key, of_key in items.items()}
+    in_groups = [key for key, override in swept.items() if override.key_or_group in choices]
+    for combination in product(*(items[key] for key in in_groups)):
+        yield list({**first, **dict(zip(in_groups, combination, strict=True))}.values())
+    for key in [key for key in swept if key not in in_groups]:
+        for text in items[key][1:]:
+            yield list({**first, key: text}.values())
+
+
+def explain(words: Sequence[str], error: Exception, base: DictConfig | None, choices: Choices) -> BadInput:
+    """Turn an exception of Hydra or OmegaConf into messages.
+
+    Args:
+        words: the overrides of one job.
+        error: what composing them raised.
+        base: what the choices of groups alone compose to; None where they do not.
+        choices: what `groups` gives.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return BadInput(unknown_choice(group, choice, error.options))
+    messages = []
+    if base is not None:
+        for override in parse(words):
+            if override.key_or_group not in choices and not override.is_add() and not override.is_force_add():
+                messages += unknown_key(base, override)
+    if not messages:
+        cause = error.__cause__ if isinstance(error.__cause__, InterpolationKeyError) else error
+        named = re.match(r"Could not (?:override|delete) '?([\w.]+)'?", str(cause))
+        about = [w for w in words if named and re.split("[=@]", w.lstrip("+~"))[0] == named[1]]
+        text = str(cause).strip().split("\n")[0]
+        messages = [f"{' '.join(about or words)}: {text}"]
+    return BadInput(*messages)
+
+
+def unknown_key(base: DictConfig, override: Override) -> list[str]:
+    """The message for a key that the configuration does not have; nothing where it has it."""
+    node: object = OmegaConf.to_container(base)  # interpolations unresolved: they may lead to choices not made here
+    parts = re.sub(r"\[(\w+)\]", r".\1", override.key_or_group).split(".")
+    word = str(override.input_line)
+    for i, part in enumerate(parts):
+        level = ".".join(parts[:i])
+        if isinstance(node, list):
+            return []
+        if not isinstance(node, dict):
+            return [f"{word}: unknown key; {level} is a single value, {show(node)}"]
+        if part not in node:
+            where = f"allowed in {level}" if level else "allowed"
+            return [f"{word}: unknown key; {allowed(part, map(str, node), where)}"]
+        node = node[part]
+    return []

@@ -1,0 +1,130 @@
+"""Collocation points: where each residual term is evaluated.
+
+A draw is a pure function of (seed, number of the draw), so nothing about random states has to be saved for a resumed run
+to see the points that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StrictInt, model_validator
+from scipy.stats import qmc
+
+from pinntk.network import STRICT
+
+Array = NDArray[np.float64]
+Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+REGIONS = ("interior", "initial", "boundary", "periodic")
+
+
+class PointSettings(BaseModel):
+    """How many points, drawn how and how often."""
+
+    model_config = STRICT
+    interior: Count = 10_000
+    initial: Count = 257
+    boundary: Count = 202
+    """On all faces of the domain together; for a periodic problem the number of pairs."""
+    sampling: Literal["uniform", "latin_hypercube", "sobol", "grid"] = "uniform"
+    """``grid``: cell middles of the regular grid with about the wanted number of points (n^(1/d) per axis, rounded)."""
+    resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
+    """Iterations between fresh draws; null: one draw for the whole run."""
+
+    @model_validator(mode="after")
+    def _a_grid_stays(self) -> PointSettings:
+        if self.sampling == "grid" and self.resample_every is not None:
+            raise ValueError("points.resample_every: a grid has no second draw; allowed with sampling=grid is null")
+        return self
+
+
+def _uniform(n: int, d: int, rng: np.random.Generator) -> Array:
+    return rng.random((n, d))
+
+
+def _latin_hypercube(n: int, d: int, rng: np.random.Generator) -> Array:
+    return np.asarray(qmc.LatinHypercube(d, rng=rng).random(n))
+
+
+def _sobol(n: int, d: int, rng: np.random.Generator) -> Array:
+    # The sequence is balanced over powers of two: draw that many and keep the first n.
+    return np.asarray(qmc.Sobol(d, rng=rng).random_base2(math.ceil(math.log2(n)) if n > 1 else 0)[:n])
+
+
+def _grid(n: int, d: int, rng: np.random.Generator) -> Array:
+    k = max(1, round(n ** (1 / d)))
+    axis = (np.arange(k) + 0.5) / k
+    return np.stack(np.meshgrid(*[axis] * d, indexing="ij"), axis=-1).reshape(-1, d)
+
+
+_SAMPLERS: dict[str, Callable[[int, int, np.random.Generator], Array]] = {
+    "uniform": _uniform,
+    "latin_hypercube": _latin_hypercube,
+    "sobol": _sobol,
+    "grid": _grid,
+}
+
+
+def sample(
+    settings: PointSettings,
+    coordinates: Sequence[str],
+    lower: Sequence[float],
+    upper: Sequence[float],
+    regions: Sequence[str],
+    *,
+    seed: int,
+    draw: int = 0,
+) -> dict[str, Array]:
+    """Draw the points of each region.
+
+    Regions: ``interior`` (the box), ``initial`` (the face t = lower), ``boundary`` (both faces of every space coordinate, the
+    points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first coordinate, n on the lower
+    face followed by their n images on the upper one.
+
+    Args:
+        settings: counts and kind of sampling.
+        coordinates: names of the coordinates; ``t``, if there is one, stands last.
+        lower, upper: the box.
+        regions: which regions to draw.
+        seed: of the run.
+        draw: number of the draw; every (seed, draw) is a stream of its own.
+
+    Returns:
+        region -> (n, d) float64.
+    """
+    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    d = len(coordinates)
+    space = [c for c in range(d) if coordinates[c] != "t"]
+
+    def face(fixed: dict[int, float], n: int, rng: np.random.Generator) -> Array:
+        """n points of the box with the given coordinates held; a face that is one point is that point."""
+        free = [c for c in range(d) if c not in fixed]
+        unit = _SAMPLERS[settings.sampling](n, len(free), rng) if free else np.zeros((1, 0))
+        points = np.empty((len(unit), d))
+        for c, value in fixed.items():
+            points[:, c] = value
+        points[:, free] = low[free] + (high - low)[free] * unit
+        return points
+
+    drawn: dict[str, Array] = {}
+    for region in regions:
+        rng = np.random.default_rng([seed, draw, REGIONS.index(region)])
+        if region == "interior":
+            drawn[region] = face({}, settings.interior, rng)
+        elif region == "initial":
+            drawn[region] = face({d - 1: low[d - 1]}, settings.initial, rng)
+        elif region == "boundary":
+            faces = [(c, side[c]) for c in space for side in (low, high)]
+            share, rest = divmod(settings.boundary, len(faces))
+            counts = [max(1, share + (i < rest)) for i in range(len(faces))]
+            drawn[region] = np.concatenate([face({c: v}, n, rng) for (c, v), n in zip(faces, counts, strict=True)])
+        else:
+            first = face({0: low[0]}, settings.boundary, rng)
+            image = first.copy()
+            image[:, 0] = high[0]
+            drawn[region] = np.concatenate([first, image])
+    return drawn

@@ -1,0 +1,79 @@
+"""Network + problem + points -> the residual function r(theta), made of named terms.
+
+Everything else is derived from it: the loss is a weighted sum of squares of its terms, the neural tangent kernel is
+``J J^T`` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pinntk.network import Network, Streams
+from pinntk.pdes.base import PDE, Term
+
+Normalization = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One region's points, ready for the network: what does not depend on the parameters is computed once."""
+
+    points: Tensor
+    """(N, d); for a periodic region N/2 points and their N/2 images."""
+    inputs: Tensor
+    """Streams of the network's inputs, (S, N, F)."""
+    fields: tuple[tuple[Tensor, ...], ...]
+    """Per term of the region: the problem's data at the points."""
+
+
+class Residuals:
+    """The strong-form residuals of a problem.
+
+    Terms that share a region share one pass through the network with the union of their streams.
+    """
+
+    def __init__(self, pde: PDE, network: Network) -> None:
+        self.network = network
+        self.terms: tuple[Term, ...] = pde.terms()
+        self.names = tuple(term.name for term in self.terms)
+        self.regions = tuple(dict.fromkeys(term.region for term in self.terms))
+        self.terms_of = {region: [t for t in self.terms if t.region == region] for region in self.regions}
+        self.streams_of = {
+            region: Streams([s for t in terms for s in t.streams], pde.coordinates)
+            for region, terms in self.terms_of.items()
+        }
+
+    def prepare(self, points: Mapping[str, Tensor]) -> dict[str, Batch]:
+        """Points by region, (N, d) each -> what ``__call__`` needs of them."""
+        with torch.no_grad():
+            return {
+                region: Batch(
+                    points[region],
+                    self.network.features(points[region], self.streams_of[region]),
+                    tuple(term.fields(points[region]) for term in self.terms_of[region]),
+                )
+                for region in self.regions
+            }
+
+    def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Residuals by term, each of shape (number of the term's residuals,), in the order of the problem's terms."""
+        found: dict[str, Tensor] = {}
+        for region in self.regions:
+            batch, streams = batches[region], self.streams_of[region]
+            stacked = self.network.propagate(batch.inputs, streams)
+            values = dict(zip(streams.names, stacked, strict=True))
+            for term, fields in zip(self.terms_of[region], batch.fields, strict=True):
+                found[term.name] = term.residual(values, *fields)
+        return {name: found[name] for name in self.names}
+
+
+def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:
+    """Loss of each term: ``sum``: 1/2 sum r^2 (the paper's L_b, L_r); ``mean``: mean r^2 (most published numbers). (T,)."""
+    if normalization == "sum":
+        return torch.stack([r.square().sum() / 2 for r in residuals])
+    return torch.stack([r.square().mean() for r in residuals])

@@ -1,0 +1,222 @@
+"""The settings of a run, validated: every error at once, each naming its key and the value it got.
+
+The models of the components (problem, method, network, points) stand in the components' own files; here is what a run
+has besides, the checks across components, and the hash that names the run's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pytorch_lightning.loggers import Logger
+
+from pinntk.errors import BadInput
+from pinntk.folder import CHECKPOINT, check_writable
+from pinntk.methods import Method, MethodSettings
+from pinntk.network import Features, NetworkSettings
+from pinntk.pdes import PDE
+from pinntk.points import PointSettings
+from pinntk.validation import errors_of
+
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+HASH_LENGTH = 12
+T = TypeVar("T")
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class Budget(BaseModel):
+    """A named set of step counts, to which the methods' settings refer."""
+
+    model_config = STRICT
+    name: Name
+    steps: dict[str, Any]
+
+
+class Checkpoints(BaseModel):
+    """How often the state of the training is saved."""
+
+    model_config = STRICT
+    every_seconds: Annotated[float, Field(gt=0)]
+
+
+class Hardware(BaseModel):
+    """Where a run trains."""
+
+    model_config = STRICT
+    accelerator: Literal["auto", "cpu", "gpu"]
+
+
+class RunSettings(BaseModel):
+    """Everything that a run is told."""
+
+    model_config = STRICT
+    pde: PDE
+    method: MethodSettings
+    method_class: Annotated[type[Method], Field(exclude=True)]  # from method._target_; no key of the configuration
+    network: NetworkSettings
+    points: PointSettings
+    budget: Budget
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    runs_dir: Annotated[str, Field(min_length=1)]
+    overwrite: bool
+    init_from: str | None
+    precision: Literal["64-true", "32-true"]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    compile: Literal["auto", True, False]
+    checkpoint: Checkpoints
+    trainer: Hardware
+    evaluate_every: Annotated[int, Field(ge=1)]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> RunSettings:
+        """Validate a composed configuration.
+
+        Args:
+            config: plain values, as Hydra composed them; ``pde`` and ``method`` name their classes in ``_target_``.
+
+        Raises:
+            BadInput: one line per error.
+        """
+        messages: list[str] = []
+        parts: dict[str, Any] = {}
+
+        def part(key: str, model: type[BaseModel] | None) -> None:
+            values = config.get(key)
+            if model is None or not isinstance(values, Mapping):
+                return
+            values = {name: value for name, value in values.items() if name != "_target_"}
+            try:
+                # JSON, so that a list may stand for a tuple while 1 is not true and "1" not a number.
+                parts[key] = model.model_validate_json(json.dumps(values), strict=True)
+            except ValidationError as error:
+                messages.extend(errors_of(error, model, values, key))
+
+        pde_class = component(config.get("pde"), "pde", PDE, messages)  # type: ignore[type-abstract]
+        method_class = component(config.get("method"), "method", Method, messages)  # type: ignore[type-abstract]
+        part("pde", pde_class)
+        part("method", method_class.Settings if method_class else None)
+        part("network", NetworkSettings)
+        part("points", PointSettings)
+        if method_class is not None:
+            parts["method_class"] = method_class
+        for group, base in (("callbacks", pl.Callback), ("logger", Logger)):
+            entries = config.get(group)
+            for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+                component(entry, f"{group}.{name}", base, messages)
+
+        rest = {key: value for key, value in config.items() if key not in ("pde", "method", "network", "points")}
+        try:
+            settings = cls.model_validate({**rest, **parts})
+        except ValidationError as error:
+            missing = {"method_class", "pde", "method", "network", "points"} - parts.keys()
+            messages += [m for m in errors_of(error, cls, {**rest, **parts}) if m.split(":")[0] not in missing]
+        if messages:
+            raise BadInput(*messages)
+        settings._check_together()
+        return settings
+
+    def _check_together(self) -> None:
+        messages = []
+        for check in (
+            lambda: self.method_class.check(self.pde, self.method),
+            lambda: Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper),
+        ):
+            try:
+                check()
+            except ValueError as error:
+                messages.append(str(error))
+        if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+            messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
+        if self.init_from is not None and not self.initial_checkpoint.is_file():
+            messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
+        if problem := check_writable(Path(self.runs_dir)):
+            messages.append(problem)
+        if messages:
+            raise BadInput(*messages)
+
+    @property
+    def accelerator(self) -> Literal["cpu", "gpu"]:
+        """Where the run trains on this machine: ``auto`` is a GPU where there is one."""
+        if self.trainer.accelerator == "auto":
+            return "gpu" if torch.cuda.is_available() else "cpu"
+        return self.trainer.accelerator
+
+    @property
+    def cores(self) -> int:
+        """Threads of the run: as set, else the cores that this process may use."""
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.threads or available
+
+    @property
+    def initial_checkpoint(self) -> Path:
+        """The checkpoint that ``init_from`` names."""
+        return Path(self.init_from or "") / CHECKPOINT
+
+    def settings_hash(self) -> str:
+        """A short hash of everything that affects the result except the seed.
+
+        Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
+        enters by the content of its checkpoint, so that another state of the same run is another setting.
+        """
+        identity: dict[str, Any] = {
+            "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
+            "method": {"name": self.method_class.name, **self.method.model_dump(mode="json", exclude={"log_every"})},
+            "network": self.network.model_dump(mode="json"),
+            "points": self.points.model_dump(mode="json"),
+            "precision": self.precision,
+            "threads": self.cores,
+            "compile": self.compile,
+            "accelerator": self.accelerator,
+        }
+        if self.init_from is not None:
+            with self.initial_checkpoint.open("rb") as file:
+                identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+    def build(self) -> Method:
+        """The method of these settings with its network untrained. ``compiled`` is left to whoever trains it."""
+        return self.method_class(
+            self.pde,
+            self.network,
+            self.points,
+            self.method,
+            seed=self.seed,
+            precision=self.precision,
+            compile=False,
+        )
+
+    def folder(self) -> Path:
+        """``<runs_dir>/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``."""
+        width = f"w{self.network.width}"
+        settings = Path(self.runs_dir, self.pde.name, self.method_class.name, width, self.budget.name)
+        return settings / self.settings_hash() / f"seed{self.seed}"
+
+
+def component(values: Any, key: str, base: type[T], messages: list[str]) -> type[T] | None:
+    """The class that ``_target_`` names, or None and a message."""
+    target = values.get("_target_") if isinstance(values, Mapping) else None
+    if not isinstance(target, str):
+        messages.append(f"{key}: must be a mapping with _target_, the name of a class; came {values!r}")
+        return None
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        messages.append(f"{key}._target_={target}: cannot be imported ({error}); allowed: a {base.__qualname__} class")
+        return None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        messages.append(f"{key}._target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
+        return None
+    return found

@@ -1,0 +1,55 @@
+"""Stopping a run by a signal so that it can go on later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytorch_lightning as pl
+
+from pinntk.methods import Method
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopOnSignal(pl.Callback):
+    """SIGINT and SIGTERM end the training after the current iteration; a second one ends the process at once.
+
+    Attributes:
+        received: the number of the signal, if one came.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._method: Method | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        self._method = pl_module
+        # Not before fit: Lightning sets a handler of its own for SIGTERM, which would leave fit by an exception.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        assert self._method is not None
+        self.received = number
+        self._method.stop_requested = True
+        # What is on the disk is whole at any moment, so there is nothing that a second signal could spoil.
+        signal.signal(number, signal.SIG_DFL)
+        os.write(2, b"\nstopping after this iteration (again: at once)\n")
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Put the handlers back at the end."""
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)

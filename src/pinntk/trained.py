@@ -1,0 +1,79 @@
+"""The trained network of a run folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import OmegaConf
+
+from pinntk.checkpoints import check_same_network, read_checkpoint
+from pinntk.errors import BadInput
+from pinntk.folder import CHECKPOINT, CONFIG, RunFolder
+from pinntk.methods import Method
+from pinntk.pdes import PDE
+from pinntk.settings import RunSettings
+
+ELSEWHERE = {"trainer": {"accelerator": "cpu"}, "runs_dir": ".", "init_from": None, "callbacks": {}, "logger": {}}
+"""Where the run trained, wrote and began, and what watched it: none of it matters to its network."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The trained network of a run folder.
+
+    Attributes:
+        pde: the problem.
+        result: what is in result.json; empty where the run has not ended.
+        method: the method with the trained network in it.
+    """
+
+    pde: PDE
+    result: dict[str, Any]
+    method: Method
+
+    def predict(self, points: ArrayLike) -> NDArray[np.float64]:
+        """The network's values.
+
+        Args:
+            points: (n, d), in the order of ``pde.coordinates``.
+
+        Returns:
+            (n,), float64.
+
+        Raises:
+            ValueError: ``points`` has another shape.
+        """
+        x = np.asarray(points, dtype=np.float64)
+        names = ", ".join(self.pde.coordinates)
+        d = len(self.pde.coordinates)
+        if x.ndim != 2 or x.shape[1] != d:
+            raise ValueError(f"points: must have shape (n, {d}), columns {names}; came {x.shape}")
+        return self.method.predict_numpy(x)
+
+
+def load(path: str | os.PathLike[str]) -> TrainedRun:
+    """See ``pinntk.load``."""
+    folder = RunFolder(Path(path))
+    for file in (CONFIG, CHECKPOINT):
+        if not (folder.path / file).is_file():
+            raise FileNotFoundError(f"{folder.path / file} is not there; allowed: a run folder with a checkpoint")
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
+        assert isinstance(config, dict)
+        settings = RunSettings.read({str(key): value for key, value in config.items()} | ELSEWHERE)
+    except Exception as error:  # whatever a file that is not ours may cause
+        raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
+    method = settings.build()
+    try:
+        saved = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")["state_dict"]
+        check_same_network(saved, method, folder.checkpoint)
+        result = folder.result() or {}
+    except BadInput as error:
+        raise ValueError(str(error)) from error
+    method.load_state_dict(saved)
+    return TrainedRun(settings.pde, result, method.eval())

@@ -1,0 +1,93 @@
+"""Fixtures that run the command line, in this process or in a child that may be killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pinntk.cli import main
+
+FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.log_every=10 width=10".split()
+"""A run of well under a second."""
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """Runs the command line in an empty folder."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capture = capture
+
+    def __call__(self, *words: str) -> Ended:
+        self._capture.readouterr()
+        code = main(words)
+        out, err = self._capture.readouterr()
+        return Ended(code, out, err)
+
+    def run_folders(self) -> list[Path]:
+        """The run folders made so far."""
+        return sorted(path.parent for path in self.folder.glob("runs/*/*/*/*/*/*/config.yaml"))
+
+    def run_folder(self) -> Path:
+        """The only one."""
+        (folder,) = self.run_folders()
+        return folder
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    return Cli(tmp_path, capsys)
+
+
+def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lambda: None) -> Ended:
+    """Run the command line in a forked child, which has everything imported already.
+
+    Args:
+        folder: where it runs.
+        words: the command line.
+        arrange: called in the child first; it may patch what it likes.
+
+    Returns:
+        Exit code (negative: number of the signal that killed it) and the last output.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads of libraries
+        child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.chdir(folder)
+            for stream, name in ((1, "child.out"), (2, "child.err")):
+                os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            arrange()
+            code = main(words)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return Ended(
+        os.waitstatus_to_exitcode(status), (folder / "child.out").read_text(), (folder / "child.err").read_text()
+    )

@@ -1,0 +1,236 @@
+"""The command line: rewriting, bad input, help, sweeps. Training itself is in test_run.py."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import FAST, Cli
+
+from pinntk.cli import JobFailed, compose, configuration_folder, groups
+from pinntk.overrides import rewrite
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+CHOICES = groups(configuration_folder())
+
+
+@pytest.mark.parametrize(
+    ("word", "rewritten"),
+    [
+        ("width=200", "width=w200"),
+        ("width=w200", "width=w200"),
+        ("width=37", "network.width=37"),
+        ("width=50,200", "width=w50,w200"),
+        ("width=50,37", "network.width=50,37"),
+        ("width=w50,37", "network.width=50,37"),
+        ("width=range(10,50,10)", "network.width=range(10,50,10)"),
+        ("width=choice(50,100)", "network.width=choice(50,100)"),
+        ("width=-3", "network.width=-3"),
+        ("width=0", "network.width=0"),
+        ("width=abc", "width=abc"),
+        ("width=null", "~width"),
+        ("tuned=null", "~tuned"),
+        ("pde=null", "pde=null"),
+        ("network.width=200", "network.width=200"),
+        ("method.weights.boundary=100", "++method.weights.boundary=100"),
+        ("pde=heat2d", "pde=heat2d"),
+        ("seed=null", "seed=null"),
+    ],
+)
+def test_words_are_rewritten_for_hydra(word: str, rewritten: str) -> None:
+    assert rewrite([word], CHOICES) == [rewritten]
+    assert rewrite([rewritten], CHOICES) == [rewritten]
+
+
+def test_free_keys_can_be_set() -> None:
+    assert compose(["method=adam", "method.weights.boundary=100"])["method"]["weights"] == {"boundary": 100}
+
+
+BAD = [
+    # unknown choices
+    ("pde=burger", ["pde=burger", "did you mean 'burgers'", "convection", "wave"]),
+    ("pde=foo method=bar", ["pde=foo", "method=bar", "allowed: adam"]),
+    ("method=null", ["method=null", "adam"]),
+    ("width=abc", ["width=abc", "whole number, at least 1"]),
+    ("width=1.5", ["width=1.5", "whole number, at least 1"]),
+    ("tuned=foo", ["tuned=foo", "unknown choice"]),
+    ("hydra/launcher=foo", ["hydra/launcher=foo", "basic"]),
+    ("pde=[heat2d,wave]", ["pde=[heat2d,wave]", "unknown choice"]),
+    # unknown keys
+    ("sed=4", ["sed=4", "unknown key", "did you mean 'seed'", "runs_dir"]),
+    ("+foo=1", ["foo=1", "unknown key", "runs_dir"]),
+    ("method.stepz=4", ["method.stepz=4", "did you mean 'steps'", "log_every"]),
+    ("method.adam.lr=4", ["method.adam.lr=4", "allowed in method.adam: betas, learning_rate, schedule"]),
+    ("++method.foo=1", ["method.foo=1", "unknown key", "steps"]),
+    ("network.width.x=3", ["network.width.x=3", "network.width is a single value"]),
+    ("stepz=1 method.foo=2", ["stepz=1", "method.foo=2"]),
+    ("method.weights.bondary=3", ["method.weights.bondary", "residual, boundary"]),
+    ("network.features=[{kind:periodic,input:x,periode:1}]", ["network.features.0.periode=1", "did you mean 'period'"]),
+    # form
+    ("seed=[", ["seed=[", "key=value"]),
+    ("foo", ["foo", "key=value"]),
+    ("--foo", ["--foo", "--help"]),
+    ("seed=1,2", ["seed=1,2", "-m"]),
+    ("width=50,37", ["network.width=50,37", "-m"]),
+    ("method.steps=${foo}", ["method.steps", "foo"]),
+    # types
+    ("network.depth=abc", ["network.depth=abc", "whole number"]),
+    ("network.depth=true", ["network.depth=true", "whole number"]),
+    ("method.steps=1.5", ["method.steps=1.5", "whole number"]),
+    ("pde=burgers pde.nu=abc", ["pde.nu=abc", "must be a number"]),
+    ("overwrite=1", ["overwrite=1", "true or false"]),
+    ("checkpoint=5", ["checkpoint=5", "mapping"]),
+    ("network.features=3", ["network.features=3", "list"]),
+    ("method._target_=torch.nn.Linear", ["method._target_=torch.nn.Linear", "Method"]),
+    ("method._target_=foo.bar", ["method._target_=foo.bar", "cannot be imported"]),
+    ("logger.csv._target_=foo.bar", ["logger.csv._target_=foo.bar", "cannot be imported"]),
+    # ranges
+    ("width=0", ["network.width=0", "at least 1"]),
+    ("width=-3", ["network.width=-3", "at least 1"]),
+    ("network.depth=0", ["network.depth=0", "at least 1"]),
+    ("network.depth=1000", ["network.depth=1000", "at most 100"]),
+    ("method.steps=-5", ["method.steps=-5", "at least 0"]),
+    ("seed=-1", ["seed=-1", "at least 0"]),
+    ("pde=burgers pde.nu=0", ["pde.nu=0", "greater than 0"]),
+    ("pde=burgers pde.nu=-1", ["pde.nu=-1", "greater than 0"]),
+    ("pde=burgers pde.nu=nan", ["pde.nu=NaN", "finite number"]),
+    ("points.interior=0", ["points.interior=0", "at least 1"]),
+    ("points.sampling=sobl", ["points.sampling=sobl", "'sobol'"]),
+    ("points.sampling=grid points.resample_every=5", ["points.resample_every"]),
+    ("threads=0", ["threads=0", "at least 1"]),
+    ("precision=16", ["precision=16", "'64-true' or '32-true'"]),
+    ("compile=maybe", ["compile=maybe", "'auto', true or false"]),
+    ("evaluate_every=0", ["evaluate_every=0", "at least 1"]),
+    ("checkpoint.every_seconds=0", ["checkpoint.every_seconds=0", "greater than 0"]),
+    ("method.weights.boundary=-1", ["method.weights.boundary=-1", "at least 0"]),
+    ("budget.name=a/b", ["budget.name=a/b"]),
+    ("network.features=[{kind:periodic,input:z,period:1}]", ["network.features", "input=z"]),
+    ("seed=-1 network.depth=0 pde.a=0", ["seed=-1", "network.depth=0", "pde.a=0"]),
+    # the world
+    ("init_from=nowhere", ["init_from=nowhere", "last.ckpt", "run folder"]),
+    ("runs_dir=file", ["runs_dir=file", "is not a folder"]),
+    ("runs_dir=/dev/null/runs", ["runs_dir=/dev/null/runs", "is not a folder"]),
+    ("runs_dir=", ["runs_dir=", "empty"]),
+    ("trainer.accelerator=tpu", ["trainer.accelerator=tpu", "'gpu'"]),
+    # anywhere in a sweep, before its first job
+    ("-m pde=poisson1d,foo", ["pde=foo", "unknown choice"]),
+    ("-m seed=0,1,-2", ["seed=-2", "at least 0"]),
+    ("-m width=10,0", ["network.width=0", "at least 1"]),
+    ("-m seed=0,1 method.stepz=1", ["method.stepz=1", "'steps'"]),
+    ("-m pde=poisson1d,burgers pde.nu=1", ["pde.nu=1", "unknown key"]),
+    ("-m seed=0,1 --foo", ["--foo"]),
+]
+
+
+@pytest.mark.parametrize(("words", "fragments"), BAD, ids=[words for words, _ in BAD])
+def test_bad_input_is_one_line_each_and_nothing_is_made(cli: Cli, words: str, fragments: list[str]) -> None:
+    (cli.folder / "file").write_text("")
+    ended = cli(*FAST, *words.split())
+    assert ended.code == 2
+    lines = ended.err.splitlines()
+    assert lines
+    assert all(line.startswith("error: ") for line in lines)
+    for fragment in fragments:
+        assert fragment in ended.err
+    assert ended.out == ""
+    assert os.listdir(cli.folder) == ["file"]
+
+
+@pytest.mark.parametrize("words", ["seed=-1 network.depth=0 pde.a=0", "pde=foo method=bar", "stepz=1 method.x=2 a=3"])
+def test_all_errors_come_at_once(cli: Cli, words: str) -> None:
+    assert len(cli(*FAST, *words.split()).err.splitlines()) == len(words.split())
+
+
+def test_an_accelerator_that_is_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    ended = cli(*FAST, "trainer.accelerator=gpu")
+    assert ended.code == 2
+    assert "trainer.accelerator=gpu: no CUDA device" in ended.err
+
+
+def test_a_reference_that_cannot_be_computed_is_bad_input(cli: Cli) -> None:
+    ended = cli(*FAST, "pde=burgers", "pde.nu=1e-9")
+    assert ended.code == 2
+    assert "error: pde.nu=1e-09" in ended.err
+    assert cli.run_folders() == []
+
+
+def test_flags_may_stand_anywhere(cli: Cli) -> None:
+    ended = cli(*FAST[:3], "-m", *FAST[3:], "seed=0,1", "method.steps=2")
+    assert ended.code == 0
+    assert [folder.name for folder in cli.run_folders()] == ["seed0", "seed1"]
+
+
+def test_a_sweep_goes_on_after_a_failure_and_says_so(cli: Cli) -> None:
+    ended = cli(*FAST, "-m", "method.adam.learning_rate=1e300,1e-3", "method.steps=3")
+    assert ended.code == 1
+    assert "failed: the loss" in ended.out
+    assert "L2RE" in ended.out
+    assert "learning_rate=1e+300" in ended.err.splitlines()[-1]
+    assert len(list(cli.folder.glob("runs/**/result.json"))) == 2
+
+
+def test_an_exception_in_one_job_ends_that_job_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pinntk.methods.adam import AdamMethod
+
+    advance = AdamMethod.advance
+
+    def broken(self: AdamMethod, end: int) -> None:
+        if self.seed == 0:
+            raise ZeroDivisionError("a bug")
+        advance(self, end)
+
+    monkeypatch.setattr(AdamMethod, "advance", broken)
+    ended = cli(*FAST, "-m", "seed=0,1", "method.steps=2")
+    assert ended.code == 1
+    assert "ZeroDivisionError: a bug" in ended.err
+    assert [path.parent.name for path in cli.folder.glob("runs/**/result.json")] == ["seed1"]
+
+
+def test_a_sweeps_error_can_travel_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(JobFailed("seed=3", 1)))
+    assert (error.message, error.code) == ("seed=3", 1)
+
+
+def test_looking_at_the_configuration_starts_nothing(cli: Cli) -> None:
+    ended = cli(*FAST, "--cfg", "job")
+    assert ended.code == 0
+    assert "pinntk.pdes.poisson1d.Poisson1D" in ended.out
+    assert os.listdir(cli.folder) == []
+
+
+def test_choices_may_come_from_a_folder_of_the_users(cli: Cli) -> None:
+    (cli.folder / "mine" / "experiment").mkdir(parents=True)
+    (cli.folder / "mine" / "experiment" / "short.yaml").write_text("# @package _global_\nmethod: {steps: 3}\nseed: 7\n")
+    for flags in (["--config-dir", "mine"], ["--config-dir", "mine", "-m"]):
+        ended = cli(*flags, *FAST[:4], "width=10", "experiment=short", "method.log_every=10")
+        assert ended.code == 0, ended.err
+    assert cli.run_folder().name == "seed7"
+
+
+def test_help_names_groups_choices_and_keys(cli: Cli) -> None:
+    ended = cli("--help")
+    assert ended.code == 0
+    for word in ("pde=heat2d method=pcpinn", "burgers", "w10000", "smoke", "runs_dir", "overwrite", "init_from", "-m"):
+        assert word in ended.out
+
+
+def test_help_and_choices_do_not_wait_for_torch() -> None:
+    program = (
+        "import sys; from pinntk.cli import main; main(['--help']); assert 'hydra' not in sys.modules;"
+        "assert main(['pde=foo']) == 2; assert main(['sed=3']) == 2; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, TRAIN, "pde=foo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: pde=foo: unknown choice")
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,71 @@
+"""The examples of CONTRIBUTING.md, run as they are printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pinntk.methods
+import pinntk.pdes
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
+EXAMPLE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The guide's files under a folder, with its packages and configuration put beside the real ones."""
+    found = dict(EXAMPLE.findall(GUIDE.read_text()))
+    assert set(found) == {
+        "src/pinntk/pdes/helmholtz1d.py",
+        "conf/pde/helmholtz1d.yaml",
+        "src/pinntk/methods/momentum.py",
+        "conf/method/momentum.yaml",
+    }
+    for name, text in found.items():
+        path = tmp_path / "guide" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for package in (pinntk.pdes, pinntk.methods):
+        added = tmp_path / "guide/src" / package.__name__.replace(".", "/")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(added)])
+    for module in ("pinntk.pdes.helmholtz1d", "pinntk.methods.momentum"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return tmp_path / "guide"
+
+
+def run(cli: Cli, examples: Path, *words: str) -> dict[str, float]:
+    """Run with the examples' configuration; the result."""
+    before = set(cli.run_folders())
+    ended = cli("--config-dir", str(examples / "conf"), "threads=1", "width=20", "network.depth=2", *words)
+    assert ended.code == 0, ended.err
+    (folder,) = set(cli.run_folders()) - before
+    result: dict[str, float] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def test_the_problem_is_solved(cli: Cli, examples: Path) -> None:
+    result = run(
+        cli,
+        examples,
+        *["pde=helmholtz1d", "method=adam", "budget=smoke", "points.interior=100", "compile=false"],
+        *["method.steps=1500", "method.adam.learning_rate=0.01", "method.weights.boundary=1000", "evaluate_every=1500"],
+    )
+    assert result["pde"] == "helmholtz1d"
+    assert result["l2re"] < 0.05
+
+
+def test_the_method_descends(cli: Cli, examples: Path) -> None:
+    words = ["pde=helmholtz1d", "method=momentum", "budget=smoke", "points.interior=100"]
+    first = run(cli, examples, *words, "method.steps=2")
+    later = run(cli, examples, *words, "method.steps=200")
+    assert later["steps"] == 200
+    assert later["loss"] < 0.9 * first["loss"]

@@ -1,0 +1,137 @@
+"""A run's folder: whole files, the lock, putting runs aside."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from pinntk.errors import BadInput
+from pinntk.folder import FolderInUse, RunFolder, check_writable, write_atomically, write_json, write_yaml
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "p" / "seed0")
+
+
+def finish(folder: RunFolder, status: str, mark: str) -> None:
+    folder.checkpoint.write_text(mark)
+    folder.complete({"status": status, "mark": mark})
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+
+    def half(file: object) -> None:
+        file.write(b"ne")  # type: ignore[attr-defined]
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, half)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_json_has_null_for_what_it_cannot_express(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [1.5, math.nan, (math.inf,)], "y": {"z": -math.inf}, "i": 3})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1.5, None, [None]], "y": {"z": None}, "i": 3}
+
+
+def test_yaml_keeps_order_and_values(tmp_path: Path) -> None:
+    content = {"b": 1e-3, "a": [1, 2.5, None, True, "no", "1e-3"], "c": {}}
+    write_yaml(tmp_path / "c.yaml", content)
+    read = OmegaConf.to_container(OmegaConf.load(tmp_path / "c.yaml"))
+    assert read == content
+    assert isinstance(read, dict)
+    assert list(read) == list(content)
+
+
+def test_two_at_once_are_kept_apart(folder: RunFolder) -> None:
+    other = RunFolder(folder.path)
+    with folder.locked(), pytest.raises(FolderInUse, match="seed0"), other.locked():
+        pass
+    with other.locked():
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_free(folder: RunFolder) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        folder._acquire()
+        os.write(writer, b"x")
+        signal.pause()
+    os.read(reader, 1)
+    with pytest.raises(FolderInUse), RunFolder(folder.path).locked():
+        pass
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    with RunFolder(folder.path).locked():
+        pass
+
+
+def test_a_finished_run_is_kept_until_its_successor_has_completed(folder: RunFolder) -> None:
+    with folder.locked():
+        finish(folder, "completed", "old")
+    with folder.locked():
+        folder.set_aside()
+        assert not folder.checkpoint.exists()
+        assert folder.result() is None
+        assert json.loads((folder.previous / "result.json").read_text())["mark"] == "old"
+        finish(folder, "interrupted", "half")
+        assert folder.previous.exists()
+    with folder.locked():  # started over once more: the half run goes, the finished one stays
+        folder.set_aside()
+        assert folder.result() is None
+        assert not folder.checkpoint.exists()
+        assert json.loads((folder.previous / "result.json").read_text())["mark"] == "old"
+        finish(folder, "completed", "new")
+        assert not folder.previous.exists()
+    assert folder.result() == {"status": "completed", "mark": "new"}
+
+
+def test_the_folder_stays_locked_while_its_content_is_put_aside(folder: RunFolder) -> None:
+    with folder.locked():
+        finish(folder, "completed", "old")
+        folder.set_aside()
+        with pytest.raises(FolderInUse), RunFolder(folder.path).locked():
+            pass
+
+
+def test_putting_aside_nothing_leaves_nothing(folder: RunFolder) -> None:
+    with folder.locked():
+        folder.set_aside()
+    assert not folder.previous.exists()
+
+
+def test_an_unreadable_result_is_named(folder: RunFolder) -> None:
+    with folder.locked():
+        (folder.path / "result.json").write_text('{"status": ')
+        with pytest.raises(BadInput, match=r"result\.json cannot be read"):
+            folder.result()
+        folder.set_aside()
+        assert folder.result() is None
+
+
+def test_writability_is_checked_without_creating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    assert check_writable(tmp_path / "a" / "b") is None
+    assert "is not a folder" in str(check_writable(tmp_path / "file"))
+    assert "is not a folder" in str(check_writable(tmp_path / "file" / "runs"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert "cannot write" in str(check_writable(tmp_path / "a"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = RunFolder(tmp_path / "file" / "seed0")
+    with pytest.raises(BadInput, match=r"runs_dir: cannot write in .*file/seed0"), folder.locked():
+        pass
