@@ -84,9 +84,9 @@ def _maps(
         for panel, values, name in zip(line, (u, v, u - v), ("prediction", "reference", "error"), strict=True):
             error = name == "error"
             _map(panel, across, up, values, (-worst, worst) if error else (low, high), "RdBu_r" if error else "viridis")
-            if line is panels[0]:
-                panel.set_title(name)
         line[0].set_ylabel(f"{label}\n{labels[1]}" if label else labels[1])
+    for panel, name in zip(panels[0], ("prediction", "reference", "error"), strict=True):
+        panel.set_title(name)
     for panel in panels[-1]:
         panel.set_xlabel(labels[0])
     figure.suptitle(title)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from pinntk.cli import main
+from pinntk.methods import Method
 
 FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.log_every=10 width=10".split()
 """A run of well under a second."""
@@ -91,3 +95,21 @@ def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lam
     return Ended(
         os.waitstatus_to_exitcode(status), (folder / "child.out").read_text(), (folder / "child.err").read_text()
     )
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "result.json").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_network(one: Method, other: Method) -> None:
+    states = one.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name

@@ -53,7 +53,7 @@ def test_free_keys_can_be_set() -> None:
 BAD = [
     # unknown choices
     ("pde=burger", ["pde=burger", "did you mean 'burgers'", "convection", "wave"]),
-    ("pde=foo method=bar", ["pde=foo", "method=bar", "allowed: adam"]),
+    ("pde=foo method=bar", ["pde=foo", "method=bar", "allowed: adam, pcpinn"]),
     ("method=null", ["method=null", "adam"]),
     ("width=abc", ["width=abc", "whole number, at least 1"]),
     ("width=1.5", ["width=1.5", "whole number, at least 1"]),
@@ -109,6 +109,17 @@ BAD = [
     ("method.weights.boundary=-1", ["method.weights.boundary=-1", "at least 0"]),
     ("budget.name=a/b", ["budget.name=a/b"]),
     ("network.features=[{kind:periodic,input:z,period:1}]", ["network.features", "input=z"]),
+    ("pde=heat2d discretization.cells=0", ["discretization.cells=0", "at least 4"]),
+    ("pde=heat2d discretization.time_steps=0", ["discretization.time_steps=0", "at least 1"]),
+    ("pde=heat2d discretization.cells=512 discretization.time_steps=100000", ["nodes", "allowed"]),
+    ("pde=heat2d discretization.drop_tolerance=-1", ["discretization.drop_tolerance=-1", "at least 0"]),
+    ("pde=heat2d discretization.drop=1", ["discretization.drop=1", "did you mean 'drop_tolerance'"]),
+    ("pde=heat2d pde.m1=50 pde.k=0", ["pde.m1=50", "at most 32", "pde.k=0", "greater than 0"]),
+    # what does not go together
+    ("method=pcpinn", ["method=pcpinn", "pde=poisson1d"]),
+    ("-m method=adam,pcpinn", ["method=pcpinn", "pde=poisson1d"]),
+    ("pde=heat2d method=pcpinn discretization=null", ["discretization=null", "pcpinn"]),
+    ("pde=heat2d method=pcpinn method.weights.boundary=2", ["method.weights", "pcpinn"]),
     ("seed=-1 network.depth=0 pde.a=0", ["seed=-1", "network.depth=0", "pde.a=0"]),
     # the world
     ("init_from=nowhere", ["init_from=nowhere", "last.ckpt", "run folder"]),

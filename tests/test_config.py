@@ -99,7 +99,7 @@ def test_plain_network_has_no_features() -> None:
 
 
 def test_two_budgets_do_not_share_steps() -> None:
-    steps = {b: compose(["method=adam", "pde=reaction", f"budget={b}"])["method"]["steps"] for b in BUDGETS}
+    steps = {b: compose(["method=adam", "pde=poisson1d", f"budget={b}"])["method"]["steps"] for b in BUDGETS}
     assert steps["smoke"] < steps["laptop"] < steps["paper"]
 
 

@@ -100,7 +100,7 @@ def test_default_coefficients(name: str, coefficients: dict[str, float]) -> None
     ("wave", {"a": 0}), ("wave", {"a": 1.5}), ("wave", {"a": True}), ("wave", {"C": 0.0}), ("wave", {"C": -4.0}),
     ("burgers", {"nu": 0.0}), ("burgers", {"nu": -1e-3}), ("burgers", {"nu": math.nan}), ("burgers", {"beta": 1.0}),
     ("heat2d", {"k": 0.0}), ("heat2d", {"m1": 0}), ("heat2d", {"m2": 33}), ("heat2d", {"m1": 2.5}),
-    ("poisson1d", {"a": 0}), ("poisson1d", {"a": -4}), ("poisson1d", {"a": 1000}),
+    ("poisson1d", {"a": 0}), ("poisson1d", {"a": -4}), ("poisson1d", {"a": 501}), ("wave", {"a": 129}),
 ])
 def test_coefficients_out_of_range_are_rejected(name: str, bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as error:
@@ -164,7 +164,8 @@ def test_burgers_reference_is_on_the_grid() -> None:
     assert np.abs(u[:, 0] + np.sin(PI * x)).max() < 1e-12
     assert np.abs(u[[0, -1]]).max() < 1e-12
     assert np.abs(u + u[::-1]).max() < 1e-12  # odd in x
-    assert np.array_equal(reference.values[[7 * 101 + 30]], references.burgers(x[[7]], t[[30]], 0.1).values)
+    one = references.burgers(x[[7]], t[[30]], 0.1).values
+    assert reference.values[7 * 101 + 30] == pytest.approx(float(one[0]), abs=1e-11)
     assert reference.accuracy < 1e-10
 
 

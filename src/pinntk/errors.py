@@ -31,6 +31,6 @@ def show(value: Any) -> str:
 def allowed(word: str, names: Iterable[str], what: str = "allowed") -> str:
     """``allowed: a, b, c``, with the name that was probably meant in front where one is close."""
     names = sorted(names)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(word, names, n=1) or [name for name in names if name.startswith(word or "-")]
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}{what}: {', '.join(names) if names else 'none'}"

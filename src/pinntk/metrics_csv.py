@@ -12,7 +12,8 @@ from pytorch_lightning.loggers import Logger
 
 
 class MetricsCSV(Logger):
-    """One row per logged iteration in ``metrics.csv``: ``iteration``, then every metric in the order of first appearance.
+    """One row per logged iteration in ``metrics.csv``: ``iteration``, then every metric in the order of first
+    appearance.
 
     Values logged for the same iteration share a row. The file is rewritten, and renamed into place, when it is saved.
 

@@ -1,7 +1,7 @@
 """The network and its streams.
 
-A *stream* is the network's value or one of its derivatives with respect to an input, carried through the layers together
-with all the others (Taylor mode). For a layer ``h -> tanh(W h + b)`` with pre-activation ``z`` and ``a = tanh(z)``::
+A *stream* is the network's value or one of its derivatives with respect to an input, carried through the layers
+together with all the others (Taylor mode). With ``z = W h + b`` and ``a = tanh(z)`` a layer maps::
 
     value       a
     first       (1 - a^2) z_x
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -28,7 +29,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class PeriodicFeature(BaseModel):
-    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics: all that the network sees of a periodic input."""
+    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics."""
 
     model_config = STRICT
     kind: Literal["periodic"]
@@ -127,8 +128,8 @@ def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
 class Features(nn.Module):
     """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of single coordinates.
 
-    Every input is ``A sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, so its derivatives are
-    known in closed form and vanish in every other coordinate.
+    Every input is ``A sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, so its
+    derivatives are known in closed form and vanish in every other coordinate.
     """
 
     def __init__(
@@ -205,8 +206,9 @@ class Features(nn.Module):
 class Network(nn.Module):
     """Fully connected tanh network ``u(x) = s W_L tanh(... tanh(W_0 phi(x) + b_0)) + b_L`` (paper, equation 1).
 
-    ``standard``: Glorot-normal weights, zero biases, s = 1. ``ntk``: every parameter N(0, 1), and ``1/sqrt(fan-in)`` in front
-    of the weights of every layer after the first; with one hidden layer of width m that is the paper's ``1/sqrt(m)``.
+    ``standard``: Glorot-normal weights, zero biases, s = 1. ``ntk``: every parameter N(0, 1), and ``1/sqrt(fan-in)``
+    in front of the weights of every layer after the first; with one hidden layer of width m that is the paper's
+    ``1/sqrt(m)``.
 
     Args:
         settings: shape, parametrisation and features.
@@ -231,9 +233,7 @@ class Network(nn.Module):
         self.coordinates = tuple(coordinates)
         self.features = Features(settings, coordinates, lower, upper)
         sizes = [self.features.size, *[settings.width] * settings.depth, 1]
-        self.layers = nn.ModuleList(
-            nn.Linear(m, n, dtype=torch.float64) for m, n in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(m, n, dtype=torch.float64) for m, n in pairwise(sizes))
         ntk = settings.parametrization == "ntk"
         self.scales = tuple(1 / math.sqrt(m) if ntk and i > 0 else 1.0 for i, m in enumerate(sizes[:-1]))
         generator = torch.Generator().manual_seed(seed)

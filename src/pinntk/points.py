@@ -1,7 +1,7 @@
 """Collocation points: where each residual term is evaluated.
 
-A draw is a pure function of (seed, number of the draw), so nothing about random states has to be saved for a resumed run
-to see the points that an uninterrupted one would have seen.
+A draw is a pure function of (seed, number of the draw), so nothing about random states has to be saved for a resumed
+run to see the points that an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def sample(
 ) -> dict[str, Array]:
     """Draw the points of each region.
 
-    Regions: ``interior`` (the box), ``initial`` (the face t = lower), ``boundary`` (both faces of every space coordinate, the
-    points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first coordinate, n on the lower
-    face followed by their n images on the upper one.
+    Regions: ``interior`` (the box), ``initial`` (the face t = lower), ``boundary`` (both faces of every space
+    coordinate, the points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first coordinate,
+    n on the lower face followed by their n images on the upper one.
 
     Args:
         settings: counts and kind of sampling.

@@ -61,8 +61,16 @@ def describe(
         "compiled": method.compiled,
         "versions": versions(),
         "git": git_revision(),
-        "method_figures": method.figures(),
+        "method_figures": figures(method, reference) if status == "completed" else {},
     }
+
+
+def figures(method: Method, reference: Reference) -> dict[str, Any]:
+    """The method's own figures. One that cannot be had is no reason to lose a trained network."""
+    try:
+        return method.figures(reference)
+    except (RuntimeError, ValueError) as error:
+        return {"error": str(error)}
 
 
 def versions() -> dict[str, str]:
@@ -98,5 +106,8 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     ]
     if pde.published and pde.published_note:
         lines.append(f"            ({pde.published_note})")
+    discrete = result["method_figures"].get("discrete_l2re")
+    if discrete is not None:
+        lines.append(f"discrete    {discrete:.3e} (error of the discrete solution itself)")
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)

@@ -73,7 +73,9 @@ class Residuals:
 
 
 def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:
-    """Loss of each term: ``sum``: 1/2 sum r^2 (the paper's L_b, L_r); ``mean``: mean r^2 (most published numbers). (T,)."""
+    """Loss of each term: ``sum``: 1/2 sum r^2 (the paper's L_b, L_r); ``mean``: mean r^2 (most published numbers).
+    (T,).
+    """
     if normalization == "sum":
         return torch.stack([r.square().sum() / 2 for r in residuals])
     return torch.stack([r.square().mean() for r in residuals])

@@ -22,6 +22,7 @@ from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from pinntk.checkpoints import check_same_network, read_checkpoint
+from pinntk.discretization import PreconditionerError
 from pinntk.errors import BadInput
 from pinntk.folder import CONFIG, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
@@ -125,8 +126,10 @@ def _train(
         with stop.restoring():
             resume = folder.checkpoint if iteration is not None else None
             trainer.fit(method, train_dataloaders=method.blocks(), ckpt_path=resume)
-    except NonFiniteLoss as non_finite:
-        failure = str(non_finite)
+    except (NonFiniteLoss, PreconditionerError) as error_in_training:
+        failure = str(error_in_training)
+    except SystemExit:  # Lightning's way out on a signal that comes before the first iteration: nothing has changed
+        raise SystemExit(128 + (stop.received or signal.SIGTERM)) from None
 
     status = "failed" if failure else "completed" if method.finished else "interrupted"
     result = describe(settings, method, reference, status=status, reason=failure)

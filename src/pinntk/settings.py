@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
+from pinntk.discretization import DiscretizationSettings
 from pinntk.errors import BadInput
 from pinntk.folder import CHECKPOINT, check_writable
 from pinntk.methods import Method, MethodSettings
@@ -64,6 +65,7 @@ class RunSettings(BaseModel):
     method_class: Annotated[type[Method], Field(exclude=True)]  # from method._target_; no key of the configuration
     network: NetworkSettings
     points: PointSettings
+    discretization: DiscretizationSettings | None
     budget: Budget
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     runs_dir: Annotated[str, Field(min_length=1)]
@@ -108,6 +110,7 @@ class RunSettings(BaseModel):
         part("method", method_class.Settings if method_class else None)
         part("network", NetworkSettings)
         part("points", PointSettings)
+        part("discretization", pde_class.Discretization if pde_class else None)
         if method_class is not None:
             parts["method_class"] = method_class
         for group, base in (("callbacks", pl.Callback), ("logger", Logger)):
@@ -115,11 +118,12 @@ class RunSettings(BaseModel):
             for name, entry in entries.items() if isinstance(entries, Mapping) else ():
                 component(entry, f"{group}.{name}", base, messages)
 
-        rest = {key: value for key, value in config.items() if key not in ("pde", "method", "network", "points")}
+        components = {"pde", "method", "network", "points", "discretization"}
+        rest = {key: value for key, value in config.items() if key not in components or value is None}
         try:
             settings = cls.model_validate({**rest, **parts})
         except ValidationError as error:
-            missing = {"method_class", "pde", "method", "network", "points"} - parts.keys()
+            missing = {"method_class", *components} - parts.keys()
             messages += [m for m in errors_of(error, cls, {**rest, **parts}) if m.split(":")[0] not in missing]
         if messages:
             raise BadInput(*messages)
@@ -129,7 +133,7 @@ class RunSettings(BaseModel):
     def _check_together(self) -> None:
         messages = []
         for check in (
-            lambda: self.method_class.check(self.pde, self.method),
+            lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper),
         ):
             try:
@@ -174,6 +178,7 @@ class RunSettings(BaseModel):
             "method": {"name": self.method_class.name, **self.method.model_dump(mode="json", exclude={"log_every"})},
             "network": self.network.model_dump(mode="json"),
             "points": self.points.model_dump(mode="json"),
+            "discretization": self.discretization and self.discretization.model_dump(mode="json"),
             "precision": self.precision,
             "threads": self.cores,
             "compile": self.compile,
@@ -192,6 +197,7 @@ class RunSettings(BaseModel):
             self.network,
             self.points,
             self.method,
+            discretization=self.discretization,
             seed=self.seed,
             precision=self.precision,
             compile=False,

@@ -30,7 +30,13 @@ class StopOnSignal(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
         self._method = pl_module
-        # Not before fit: Lightning sets a handler of its own for SIGTERM, which would leave fit by an exception.
+        self._listen()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Again: between the two hooks Lightning sets its own handler for SIGTERM, which leaves fit by an exception.
+        self._listen()
+
+    def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._stop)

@@ -67,10 +67,11 @@ def _path(location: Sequence[int | str], values: Any) -> list[int | str]:
     """The location without the tags of unions that pydantic puts in: only steps that lead into the values."""
     path: list[int | str] = []
     for i, step in enumerate(location):
-        if (isinstance(values, Mapping) and step in values) or (isinstance(values, list) and isinstance(step, int)):
+        inside = isinstance(values, Mapping) and step in values
+        inside = inside or (isinstance(values, list) and isinstance(step, int))
+        if inside:
             values = values[step]
-            path.append(step)
-        elif i == len(location) - 1:
+        if inside or i == len(location) - 1:
             path.append(step)
     return path
 

@@ -1,12 +1,12 @@
 """The base of all methods: a LightningModule whose training step is a block of iterations.
 
-A PINN's step is short: Lightning's own bookkeeping costs about half of a step of 1 ms, and every ``self.log`` as much again.
-So one ``training_step`` runs the iterations between two logged points on the raw optimiser, and logs once. ``iteration``
-counts the steps everywhere; Lightning's ``global_step`` stays 0 and means nothing here.
+A PINN's step is short: Lightning's own bookkeeping costs about half of a step of 1 ms, and every ``self.log`` as
+much again. So one ``training_step`` runs the iterations between two logged points on the raw optimiser, and logs
+once. ``iteration`` counts the steps everywhere; Lightning's ``global_step`` stays 0 and means nothing here.
 
-A method writes ``start`` (make the optimisers), ``advance`` (run iterations) and ``state``/``start(state)`` (what a resumed run
-needs besides the network's parameters). A resumed run equals an uninterrupted one bit for bit because whatever is random
-is a function of the seed and the iteration.
+A method writes ``start`` (make the optimisers), ``advance`` (run iterations) and ``state``/``start(state)`` (what a
+resumed run needs besides the network's parameters). A resumed run equals an uninterrupted one bit for bit because
+whatever is random is a function of the seed and the iteration.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MethodSettings(BaseModel):
 
     model_config = STRICT
     normalization: Normalization = "mean"
-    """``sum``: 1/2 sum r^2 per term, as in the paper's definitions; ``mean``: mean r^2, as in most published numbers."""
+    """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Fixed factor per residual term; 1 where a term is not named."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
@@ -103,9 +103,7 @@ class Method(pl.LightningModule):
         self.discretization = discretization
         self.seed = seed
         self.compiled = compile
-        self.network = Network(
-            network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision]
-        )
+        self.network = Network(network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision])
         self.residuals = Residuals(pde, self.network)
         self.iteration = 0
         self.function_evaluations = 0
@@ -129,19 +127,21 @@ class Method(pl.LightningModule):
 
     @abstractmethod
     def advance(self, end: int) -> None:
-        """Run iterations until ``iteration`` is ``end``, or ``stop_requested``; give each one's losses to ``record``."""
+        """Run iterations until ``iteration`` is ``end`` or ``stop_requested``; ``record`` each one's losses."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """What ``start`` needs to go on exactly where this run stands, the network's parameters apart."""
 
     @classmethod
-    def check(cls, pde: PDE, settings: MethodSettings) -> None:
+    def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
         """Raise ValueError, naming the key, where problem and settings do not go together."""
         allowed = [term.name for term in pde.terms()]
         for term in settings.weights:
             if term not in allowed:
-                raise ValueError(f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}")
+                raise ValueError(
+                    f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}"
+                )
 
     def figures(self, reference: Reference) -> dict[str, Any]:
         """Figures of this method for result.json, once training is over; the reference may be measured against here."""
@@ -193,7 +193,7 @@ class Method(pl.LightningModule):
     def predict_numpy(self, points: Array) -> Array:
         """u at points (n, d), float64 in and out: (n,)."""
         with torch.no_grad():
-            x = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(self.device, self.dtype_)
+            x = torch.from_numpy(np.array(points, dtype=np.float64, order="C")).to(self.device, self.dtype_)
             return torch.cat([self.network(part) for part in x.split(PREDICT_ROWS)]).double().cpu().numpy()
 
     @contextmanager
@@ -221,8 +221,11 @@ class Method(pl.LightningModule):
         block = torch.stack(history)
         bad = ~torch.isfinite(block)
         if bad.any():
-            row, column = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteLoss(self.iteration - len(history) + row, names[column])
+            row = int(bad.any(dim=1).nonzero()[0])
+            terms = [name for name, is_bad in zip(names, bad[row].tolist(), strict=True) if is_bad]
+            # The total is not finite whenever one of its terms is not: name the term.
+            term = next((name for name in terms if name != "loss"), "loss")
+            raise NonFiniteLoss(self.iteration - len(history) + row, term)
         self.latest = dict(zip(names, block[-1].tolist(), strict=True))
         for logger in self.loggers:
             logger.log_metrics({**self.latest, **more}, step=self.iteration)
@@ -238,6 +241,10 @@ class Method(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self._batches = None
+        if self.compiled:
+            # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
+            # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
+            torch.compiler.reset()
         self.start(self._restored)
         self._restored = None
 

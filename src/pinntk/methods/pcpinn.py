@@ -1,12 +1,13 @@
 """PCPINN: training on the residual of a discrete system, preconditioned by an incomplete factorisation.
 
 Instead of the differential equation at random points, the network has to satisfy a difference scheme ``R(u) = 0`` on a
-space-time grid, through the inverse of an incomplete factorisation ``P = LU`` of R' (paper, section 3; Liu et al. 2024)::
+space-time grid, through the inverse of an incomplete factorisation ``P = LU`` of R' (paper, section 3; Liu et al.
+2024)::
 
     L_PC(theta) = mean over the grid's nodes of (P^-1 R(u_theta))^2
 
-For a linear problem ``R(u) = A u - b`` and this is the paper's ``|P^-1 A u - P^-1 b|^2``. Only values of the network are
-differentiated, never its input derivatives.
+For a linear problem ``R(u) = A u - b`` and this is the paper's ``|P^-1 A u - P^-1 b|^2``. Only values of the network
+are differentiated, never its input derivatives.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.discretization import DiscreteProblem, apply_inverse
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings, apply_inverse
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.methods.schedule import AdamSettings
 from pinntk.pdes.base import PDE, Array
@@ -34,14 +35,14 @@ class PCPINN(Method):
     ``direct``: every step applies ``P^-1`` to the residual on the whole grid, and its transpose for the gradient. P is
     linearised about the network's values, anew every ``refresh_every`` iterations.
 
-    ``lagged``: every ``refresh_every`` iterations the preconditioned residual is applied, once, to the network's values on the
-    grid, ``v = u_theta - P^-1 R(u_theta)`` (in windows forward in time, with repeated and clipped updates where the problem is
-    nonlinear: ``DiscreteProblem.correct``); in between, mini-batches of nodes are regressed on the fixed v. Both forms
-    vanish for the same networks. With respect to the values on the grid the lagged gradient at a refresh is ``2 P^-1 R``, the
-    direct one ``2 (P^-1 R')^T P^-1 R``: the same where ``P = R'``. Elsewhere a network that cannot reach zero may come to
-    rest in another place than under the direct form. The more exactly v solves the discrete problem, the closer the lagged
-    form is to regression on the discrete solution; ``method_figures`` states how exactly it does, what the discrete
-    solution is worth, and what it all cost.
+    ``lagged``: every ``refresh_every`` iterations the preconditioned residual is applied to the network's values on the
+    grid, ``v = u_theta - P^-1 R(u_theta)`` (in windows forward in time, with repeated and clipped updates where the
+    problem is nonlinear: ``DiscreteProblem.correct``); in between, mini-batches of nodes are regressed on the fixed v.
+    Both forms vanish for the same networks. With respect to the values on the grid the lagged gradient at a refresh is
+    ``2 P^-1 R``, the direct one ``2 (P^-1 R')^T P^-1 R``: the same where ``P = R'``. Elsewhere a network that cannot
+    reach zero may come to rest in another place than under the direct form. The more exactly v solves the discrete
+    problem, the closer the lagged form is to regression on the discrete solution; ``method_figures`` states how
+    exactly it does, what the discrete solution is worth, and what it all cost.
     """
 
     class Settings(MethodSettings):
@@ -68,9 +69,11 @@ class PCPINN(Method):
         self.refreshes: list[dict[str, float]] = []
 
     @classmethod
-    def check(cls, pde: PDE, settings: MethodSettings) -> None:
+    def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
         if pde.Discretization is None:
             raise ValueError(f"method=pcpinn: pde={pde.name} has no discrete form")
+        if discretization is None:
+            raise ValueError("discretization=null: pcpinn needs the settings of the problem's discrete form")
         if settings.weights:
             raise ValueError("method.weights: pcpinn has one term, its preconditioned residual; allowed is {}")
 
@@ -88,14 +91,14 @@ class PCPINN(Method):
             self.optimizer.load_state_dict(state["optimizer"])
             self.refreshes = list(state["refreshes"])
             if state["base"] is not None:  # None where the run was stopped before its first refresh
-                self.base = state["base"].numpy()
+                self.base = state["base"].double().numpy()
                 self._prepare()
         self._loss = torch.compile(self._regression, dynamic=False) if self.compiled else self._regression
 
     def state(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
-            "base": None if self.base is None else torch.from_numpy(self.base),
+            "base": None if self.base is None else torch.from_numpy(self.base).to(self.dtype_),
             "refreshes": self.refreshes,
         }
 
@@ -144,7 +147,8 @@ class PCPINN(Method):
         figures: dict[str, float] = {"iteration": self.iteration}
         if self.settings.form == "lagged":
             correction = self.problem.correct(values)
-            self.base = correction.values
+            # As the network sees it, so that it need not be saved in double precision.
+            self.base = torch.from_numpy(correction.values).to(self.dtype_).double().numpy()
             figures |= {
                 "update": rms(values - correction.values),
                 "residual_left": correction.residual,
@@ -182,10 +186,11 @@ class PCPINN(Method):
     def figures(self, reference: Reference) -> dict[str, Any]:
         """What the discrete problem is worth and costs.
 
-        ``discrete_l2re``: error of the solution of R(u) = 0, the floor that L_PC can reach. ``ilu_l2re``: error of one application of
-        the incomplete factors alone, ``-P^-1 R(0)`` (``P^-1 b`` for a linear problem). ``network_to_discrete``: relative
-        distance of the network from the discrete solution on the grid. Costs: seconds of factoring, seconds per application
-        of P^-1 on the whole grid, and the part of the training time spent on refreshes.
+        ``discrete_l2re``: error of the solution of R(u) = 0, the floor that L_PC can reach. ``ilu_l2re``: error of
+        one application of the incomplete factors alone, ``-P^-1 R(0)`` (``P^-1 b`` for a linear problem).
+        ``network_to_discrete``: relative distance of the network from the discrete solution on the grid. Costs:
+        seconds of factoring, seconds per application of P^-1 on the whole grid, and the part of the training time
+        spent on refreshes.
         """
         points, exact = self.pde.evaluation_points(), reference.values
 

@@ -14,8 +14,8 @@ from pinntk.network import STRICT, Positive
 class Schedule(BaseModel):
     """Factor on the learning rate at iteration n of N.
 
-    ``constant``: 1. ``exponential``: ``decay^floor(n / every)`` (the paper: 0.9 every 1,000). ``cosine``: from 1 down to ``final`` by
-    half a cosine over the N iterations. The first ``warmup`` iterations rise linearly to it.
+    ``constant``: 1. ``exponential``: ``decay^floor(n / every)`` (the paper: 0.9 every 1,000). ``cosine``: from 1
+    down to ``final`` by half a cosine over the N iterations. The first ``warmup`` iterations rise linearly to it.
     """
 
     model_config = STRICT

@@ -64,9 +64,9 @@ class PDE(BaseModel, ABC):
     """Base of the problems; fields of a subclass are its coefficients, validated on construction.
 
     Class attributes: ``name``; ``coordinates`` (t last, where there is a t); ``lower`` and ``upper``, the box;
-    ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``published``, the problem's row of the
-    paper's Table 2 (L2RE by method), with ``published_note`` where it needs one; ``Discretization``, the settings of the
-    discrete form, None where there is none.
+    ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``published``, the problem's
+    row of the paper's Table 2 (L2RE by method), with ``published_note`` where it needs one; ``Discretization``, the
+    settings of the discrete form, None where there is none.
     """
 
     model_config = STRICT

@@ -12,7 +12,10 @@ from pinntk.pdes.base import ExactPDE, Term, periodic, value
 
 
 class Convection(ExactPDE):
-    """``u_t + beta u_x = 0`` on [0, 2 pi] x [0, 1], ``u(x, 0) = sin x``, ``u(0, t) = u(2 pi, t)``; solution ``sin(x - beta t)``."""
+    """``u_t + beta u_x = 0`` on [0, 2 pi] x [0, 1], ``u(x, 0) = sin x``, ``u(0, t) = u(2 pi, t)``.
+
+    Solution ``sin(x - beta t)``.
+    """
 
     name: ClassVar[str] = "convection"
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)

@@ -10,7 +10,9 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk import references
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.pdes.base import PDE, Term, value, vanishing
+from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 
 Mode = Annotated[StrictInt, Field(ge=1, le=references.HEAT2D_MAX_WAVENUMBER)]
 
@@ -18,9 +20,9 @@ Mode = Annotated[StrictInt, Field(ge=1, le=references.HEAT2D_MAX_WAVENUMBER)]
 class Heat2D(PDE):
     """``u_t = D (u_xx + u_yy) + 5 sin(k u^2) f`` on [0, 1]^2 x [0, 100], zero on the sides.
 
-    ``f = (1 + 2 sin(pi t / 4)) sin(m1 pi x) sin(m2 pi y)``, ``u(x, y, 0) = sin 4 pi x sin 3 pi y``, D = 0.001. No closed form: the
-    reference is a sine-spectral solution. u = 0 has zero residual and satisfies the sides: that is where an unpreconditioned
-    network goes.
+    ``f = (1 + 2 sin(pi t / 4)) sin(m1 pi x) sin(m2 pi y)``, ``u(x, y, 0) = sin 4 pi x sin 3 pi y``, D = 0.001. No
+    closed form: the reference is a sine-spectral solution. u = 0 has zero residual and satisfies the sides: that is
+    where an unpreconditioned network goes.
     """
 
     name: ClassVar[str] = "heat2d"
@@ -35,6 +37,7 @@ class Heat2D(PDE):
         "Adam+L-BFGS": 1.00,
     }
     diffusivity: ClassVar[float] = 1e-3
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = Heat2DDiscretization
 
     k: Annotated[float, Field(gt=0)] = 1.0
     m1: Mode = 4
@@ -62,6 +65,12 @@ class Heat2D(PDE):
             ),
             Term("initial", "initial", ("u",), value, lambda x: (self.initial(x),)),
             Term("boundary", "boundary", ("u",), vanishing),
+        )
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, Heat2DDiscretization)
+        return Heat2DDiscrete(
+            settings, k=self.k, m1=self.m1, m2=self.m2, diffusivity=self.diffusivity, end=self.upper[-1]
         )
 
     def reference(self) -> references.Reference:

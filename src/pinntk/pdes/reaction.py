@@ -14,8 +14,8 @@ from pinntk.pdes.base import ExactPDE, Term, periodic, value
 class Reaction(ExactPDE):
     """``u_t = rho u (1 - u)`` on [0, 2 pi] x [0, 1], ``u(x, 0) = h(x)``, ``u(0, t) = u(2 pi, t)``.
 
-    ``h(x) = exp(-(x - pi)^2 / (2 (pi/4)^2))``; solution ``h e^{rho t} / (h e^{rho t} + 1 - h)``. It is periodic in value only: its slope
-    jumps across x = 0, so a network that is periodic in x cannot reach it.
+    ``h(x) = exp(-(x - pi)^2 / (2 (pi/4)^2))``; solution ``h e^{rho t} / (h e^{rho t} + 1 - h)``. It is periodic in
+    value only: its slope jumps across x = 0, so a network that is periodic in x cannot reach it.
     """
 
     name: ClassVar[str] = "reaction"
@@ -42,6 +42,5 @@ class Reaction(ExactPDE):
         return -(x[:, 0] - math.pi).square() / (2 * (math.pi / 4) ** 2)
 
     def solution(self, x: Tensor) -> Tensor:
-        # h e^{rho t} / (h e^{rho t} + 1 - h), divided through by h e^{rho t}: nothing overflows for growth, and 1/h - 1 keeps its digits.
-        rest = torch.expm1(-self._exponent(x))
-        return 1 / (1 + rest * torch.exp(-self.rho * x[:, 1]))
+        # The same as 1 / (1 + (1/h - 1) e^{-rho t}), in a form in which nothing overflows.
+        return torch.sigmoid(self.rho * x[:, 1] - torch.log(torch.expm1(-self._exponent(x))))

@@ -1,0 +1,111 @@
+"""Who may import whom: dependencies point one way, and heavy or foreign things stay at the edge."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS: list[set[str]] = [
+    {"errors", "references", "network"},
+    {"points", "discretization"},
+    {"pdes"},
+    {"residuals"},
+    {"ntk", "hessian"},
+    {"optim"},
+    {"methods"},
+    {"callbacks"},
+]
+"""From the bottom to the top; a module imports from its own layer (its own package) and from those below."""
+OUTSIDE = {
+    "metrics_csv", "report",  # import nothing of pinntk, or files only
+    "", "checkpoints", "cli", "folder", "overrides", "record", "run", "settings", "stopping", "validation",
+}
+"""The command line and the run around the layers: nothing in the layers imports it."""
+FRONT_MAY_HYDRA = {"cli", "overrides", "run", "settings", "train"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name inside pinntk -> file; callbacks/ and train.py included."""
+    source = ROOT / "src" / "pinntk"
+    found = {".".join(path.relative_to(source).with_suffix("").parts): path for path in source.rglob("*.py")}
+    found |= {f"callbacks.{path.stem}": path for path in (ROOT / "callbacks").glob("*.py")}
+    found = {name.removesuffix("__init__").removesuffix("."): path for name, path in found.items()}
+    return found | {"train": ROOT / "train.py"}
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that the file imports, wherever in it: "pinntk.pdes.base", "hydra.utils", "math"."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; the project's are absolute"
+            assert node.module is not None
+            # `from pinntk import references` imports a module, `from pinntk.errors import BadInput` does not.
+            found |= {f"pinntk.{alias.name}" for alias in node.names} if node.module == "pinntk" else {node.module}
+    return found
+
+
+def inside(path: Path) -> set[str]:
+    """What the file imports of pinntk, by group: "pdes" for pinntk.pdes.base."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("pinntk.")}
+
+
+def layer(group: str) -> int:
+    (number,) = (i for i, groups in enumerate(LAYERS) if group in groups)
+    return number
+
+
+def test_the_walk_finds_the_house() -> None:
+    assert {"network", "pdes.base", "methods.adam", "callbacks.error", "", "train"} <= set(MODULES)
+    assert imports(MODULES["methods.adam"]) >= {"torch", "pinntk.methods.base", "pinntk.residuals"}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_dependencies_point_one_way(name: str) -> None:
+    group = name.split(".")[0]
+    if group in OUTSIDE | {"train"}:
+        return
+    assert any(group in groups for groups in LAYERS), f"{name}: new module; give it its place in LAYERS"
+    for other in inside(MODULES[name]):
+        assert other not in OUTSIDE, f"{name} imports pinntk.{other}, which belongs to the command line"
+        below = layer(other) < layer(group) or other == group
+        assert below, f"{name} imports pinntk.{other}, which stands above or beside it"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nothing_imports_the_callbacks(name: str) -> None:
+    """The run names them as text; they watch the package, which works without them."""
+    if not name.startswith("callbacks"):
+        assert "callbacks" not in inside(MODULES[name])
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_the_command_line_imports_hydra(name: str) -> None:
+    found = {module.split(".")[0] for module in imports(MODULES[name])} & {"hydra", "omegaconf"}
+    assert not found or name in FRONT_MAY_HYDRA
+
+
+def test_references_stand_alone() -> None:
+    found = {module.split(".")[0] for module in imports(MODULES["references"])}
+    assert not found & {"torch", "pinntk", "pytorch_lightning", "pydantic"}
+
+
+@pytest.mark.parametrize("name", ["network", "points", "residuals", "discretization"])
+def test_mathematics_knows_no_lightning(name: str) -> None:
+    assert not any(module.startswith(("pytorch_lightning", "lightning")) for module in imports(MODULES[name]))
+
+
+def test_problems_know_no_networks_and_no_training() -> None:
+    """Of the network module a problem may take the strictness of settings, and nothing else."""
+    for name, path in MODULES.items():
+        if name.startswith("pdes"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module == "pinntk.network":
+                    assert {alias.name for alias in node.names} <= {"STRICT", "Positive"}, name

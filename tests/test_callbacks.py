@@ -1,0 +1,279 @@
+"""The callbacks that every run has: error, checkpoint, progress, and the picture of the solution."""
+
+import io
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from training import fit, make, parameters, stop_at
+
+from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint, progress
+from pinntk.callbacks.error import l2re
+from pinntk.callbacks.solution import draw
+from pinntk.metrics_csv import MetricsCSV
+from pinntk.methods import NonFiniteLoss
+from pinntk.pdes.base import Array
+from pinntk.pdes.burgers import Burgers
+from pinntk.pdes.heat2d import Heat2D
+from pinntk.pdes.poisson1d import Poisson1D
+from pinntk.references import Reference
+
+
+def measured(log: MetricsCSV) -> dict[int, float]:
+    return {iteration: row["l2re"] for iteration, row in log.rows.items() if "l2re" in row}
+
+
+# Error
+
+
+def test_l2re_by_hand() -> None:
+    assert l2re(np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 8.0])) == math.sqrt(13) / 9
+    assert l2re(np.zeros(3), np.array([0.0, 3.0, 4.0])) == 1.0
+
+
+def test_error_is_that_of_the_final_network(tmp_path: Path) -> None:
+    method = make()
+    error, log = ErrorAgainstReference(method.pde.reference(), 1000), MetricsCSV(tmp_path)
+    assert math.isnan(error.l2re)
+    fit(method, [error], logger=log)
+    x = np.linspace(0, 1, 1001)
+    u = method.network(torch.tensor(x[:, None])).detach().numpy()
+    exact = np.sin(2 * np.pi * x)
+    assert error.l2re == pytest.approx(math.sqrt(((u - exact) ** 2).sum() / (exact**2).sum()), rel=1e-12)
+    assert measured(log) == {60: error.l2re}
+
+
+def test_error_of_a_run_of_no_steps() -> None:
+    method = make(steps=0)
+    error = ErrorAgainstReference(method.pde.reference(), 100)
+    fit(method, [error])
+    assert error.l2re == l2re(method.predict_numpy(method.pde.evaluation_points()), method.pde.reference().values)
+
+
+@pytest.mark.parametrize(("log_every", "every", "expected"), [
+    (25, 25, [25, 50, 60]),
+    (25, 20, [25, 50, 60]),  # 20 and 40 lie inside blocks: at the ends of theirs
+    (10, 25, [30, 50, 60]),
+    (10, 30, [30, 60]),
+    (7, 10, [14, 21, 35, 42, 56, 60]),
+    (25, 1000, [60]),
+    (1000, 10, [60]),
+])
+@pytest.mark.parametrize("cut", [None, 12, 30, 53])
+def test_error_is_measured_at_the_same_iterations_in_a_cut_run(
+    log_every: int, every: int, expected: list[int], cut: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[int, float] = {}
+    path, resume = tmp_path / "last.ckpt", None
+    for stop in [None] if cut is None else [cut, None]:
+        method = make(log_every=log_every)
+        if stop is not None:
+            stop_at(method, stop, monkeypatch)
+        error, log = ErrorAgainstReference(method.pde.reference(), every), MetricsCSV(tmp_path)
+        fit(method, [error, TimedCheckpoint(path, 1e9)], logger=log, resume=resume)
+        found |= measured(log)
+        resume = path
+    assert list(found) == expected
+    assert error.l2re == found[60]
+
+
+def test_error_at_the_lowest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, values = make(), np.ones(1001)
+    error = ErrorAgainstReference(Reference(values, 0.0), 10)
+    seen = []
+    for loss, off in [(3.0, 0.5), (1.0, 0.25), (2.0, 0.125), (1.0, 0.0625), (0.5, 4.0)]:
+        method.latest = {"loss": loss}
+        monkeypatch.setattr(method, "predict_numpy", lambda points, off=off: values + off)
+        again = ErrorAgainstReference(Reference(values, 0.0), 10)  # as after a resume, every time
+        again.load_state_dict(error.state_dict())
+        error = again
+        error.measure(method)
+        seen.append((error.l2re, error.l2re_at_lowest_loss))
+    assert seen == [(0.5, 0.5), (0.25, 0.25), (0.125, 0.25), (0.0625, 0.25), (4.0, 4.0)]
+
+
+# Checkpoint
+
+
+@pytest.mark.parametrize(("every_seconds", "saves"), [(1e9, [60]), (0.0, [25, 50, 60])])
+def test_checkpoints_by_the_clock_and_at_the_end(
+    every_seconds: float, saves: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    class Watched(TimedCheckpoint):
+        def save(self, trainer: pl.Trainer) -> None:
+            super().save(trainer)
+            saved = torch.load(self.path)
+            assert log.path.read_text().splitlines()[-1].startswith(f"{saved['pinntk']['iteration']},")
+            done.append(saved["pinntk"]["iteration"])
+
+    method, log = make(), MetricsCSV(tmp_path)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    fit(method, [Watched(path, every_seconds)], logger=log)
+    assert done == saves
+    assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
+    saved = torch.load(path)
+    found = torch.cat([p.flatten() for p in saved["state_dict"].values()])
+    assert torch.equal(found, parameters(method))
+    assert saved["pinntk"]["function_evaluations"] == 60
+    assert saved["pinntk"]["latest"] == method.latest
+
+
+@pytest.mark.parametrize("failing", ["writing", "renaming", "logging"])
+def test_a_save_that_fails_leaves_the_old_checkpoint(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    callback, log = TimedCheckpoint(path, 1e9), MetricsCSV(tmp_path)
+    trainer = fit(make(), [callback], logger=log)
+    before = path.read_bytes()
+
+    def half(target: Path, *rest: Any, **more: Any) -> None:
+        Path(target).write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    owner, name, broken = {
+        "writing": (trainer, "save_checkpoint", half),
+        "renaming": (os, "replace", fail),
+        "logging": (log, "save", fail),
+    }[failing]
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises(OSError, match="disk full"):
+        callback.save(trainer)
+    assert path.read_bytes() == before
+
+
+# Progress
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    method = make()
+    error = ErrorAgainstReference(method.pde.reference(), 1)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    fit(method, [error, Progress(error)])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("adam")]
+    assert [line.split(",")[0] for line in said] == ["adam 25/60", "adam 50/60", "adam 60/60"]
+    assert f"loss={method.latest['loss']:.2e}, L2RE={error.l2re:.2e}, 0 s left" in said[-1]
+
+
+def test_few_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(make(), [Progress()])
+    assert "adam" not in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    cut = make()
+    stop_at(cut, 40, monkeypatch)
+    fit(cut, [TimedCheckpoint(path, 1e9)])
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    method = make()
+    error = ErrorAgainstReference(method.pde.reference(), 1)
+    fit(method, [error, Progress(error)], resume=path)
+    first, last = terminal.getvalue().split("\r")[1], terminal.getvalue().rstrip().split("\r")[-1]
+    assert "40/60" in first
+    assert "60/60" in last
+    assert f"loss={method.latest['loss']:.2e}, L2RE={error.l2re:.2e}" in last
+
+
+def test_the_bar_is_closed_when_training_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, bar = Terminal(), Progress()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(NonFiniteLoss):
+        fit(make(adam={"learning_rate": 1e200}), [bar])
+    assert terminal.getvalue().endswith("\n")  # what is printed next starts on a line of its own
+
+
+# Solution
+
+
+def test_solution_files(tmp_path: Path) -> None:
+    method = make()
+    reference = method.pde.reference()
+    fit(method, [SolutionPlot(tmp_path, reference)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["solution.npz", "solution.png"]
+    assert (tmp_path / "solution.png").read_bytes().startswith(b"\x89PNG")
+    with np.load(tmp_path / "solution.npz") as stored:
+        assert sorted(stored) == ["coordinates", "prediction", "reference"]
+        assert all(stored[name].dtype == np.float64 for name in stored)
+        assert stored["coordinates"].shape == (1001, 1)
+        assert np.array_equal(stored["coordinates"][:, 0], np.linspace(0, 1, 1001))
+        assert np.array_equal(stored["reference"], reference.values)
+        final = method.network(torch.tensor(stored["coordinates"])).detach().numpy()
+        assert np.array_equal(stored["prediction"], final)
+
+
+def waves(points: Array) -> tuple[Array, Array]:
+    """A prediction and a reference that have no symmetry."""
+    phase = points @ np.linspace(0.9, 0.02, points.shape[1])
+    return np.sin(phase), np.sin(phase) + 0.1 * np.cos(2 * phase)
+
+
+def meshes(figure: Figure) -> list[tuple[str, Array]]:
+    """Title and values of every map, in order; colour bars left out."""
+    panels = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
+    found = []
+    for panel in panels:
+        (mesh,) = (artist for artist in panel.collections if isinstance(artist, QuadMesh))
+        values = mesh.get_array()
+        assert values is not None
+        found.append((panel.get_title(), np.asarray(values)))
+    return found
+
+
+def test_picture_of_curves() -> None:
+    pde = Poisson1D()
+    u, v = waves(pde.evaluation_points())
+    figure = draw(pde, u, v, "adam")
+    left, right = figure.axes
+    curves = {line.get_label(): line.get_ydata() for line in left.lines}
+    assert np.array_equal(curves["prediction"], u)
+    assert np.array_equal(curves["reference"], v)
+    assert np.array_equal(right.lines[0].get_ydata(), u - v)
+    assert figure.get_suptitle() == f"poisson1d, adam: L2RE {l2re(u, v):.2e}"
+
+
+def test_picture_of_maps() -> None:
+    pde = Burgers()
+    u, v = waves(pde.evaluation_points())
+    found = meshes(draw(pde, u, v, "adam"))
+    assert [title for title, _ in found] == ["prediction", "reference", "error"]
+    for (_, values), expected in zip(found, (u, v, u - v), strict=True):  # x upwards, t to the right
+        assert np.array_equal(values.reshape(257, 101), expected.reshape(257, 101))
+
+
+def test_picture_of_snapshots() -> None:
+    pde = Heat2D()
+    u, v = waves(pde.evaluation_points())
+    figure = draw(pde, u, v, "pcpinn")
+    found = meshes(figure)
+    assert [title for title, _ in found] == ["prediction", "reference", "error"] + [""] * 9
+    for row, moment in enumerate((0, 4, 38, 125)):  # y upwards, x to the right
+        for (_, values), expected in zip(found[3 * row : 3 * row + 3], (u, v, u - v), strict=True):
+            assert np.array_equal(values.reshape(33, 33), expected.reshape(33, 33, 126)[:, :, moment].T)
+    labels = [panel.get_ylabel().split("\n")[0] for panel in figure.axes if panel.get_ylabel().startswith("t =")]
+    assert labels == ["t = 0", "t = 3.2", "t = 30.4", "t = 100"]
+
+
+def test_picture_of_a_perfect_or_constant_prediction(tmp_path: Path) -> None:
+    pde = Burgers()
+    u = np.ones(len(pde.evaluation_points()))
+    draw(pde, u, u, "adam").savefig(tmp_path / "flat.png")

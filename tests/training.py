@@ -1,0 +1,84 @@
+"""What tests of training share: a small problem trained through Lightning's Trainer."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from pinntk.methods import Method
+from pinntk.methods.adam import AdamMethod
+from pinntk.network import NetworkSettings
+from pinntk.pdes.base import PDE
+from pinntk.pdes.poisson1d import Poisson1D
+from pinntk.points import PointSettings
+
+POINTS = PointSettings(interior=30, boundary=2, resample_every=7)
+
+
+def make(
+    pde: PDE | None = None,
+    points: PointSettings = POINTS,
+    *,
+    width: int = 8,
+    depth: int = 2,
+    seed: int = 0,
+    precision: str = "64-true",
+    compile: bool = False,
+    **settings: Any,
+) -> AdamMethod:
+    """An ``adam`` on poisson1d; ``settings`` are the method's own."""
+    return AdamMethod(
+        pde or Poisson1D(a=2),
+        NetworkSettings(width=width, depth=depth),
+        points,
+        AdamMethod.Settings.model_validate({"steps": 60, "log_every": 25, **settings}),
+        seed=seed,
+        precision=precision,
+        compile=compile,
+    )
+
+
+def parameters(method: Method) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in method.network.parameters()])
+
+
+def fit(
+    method: Method,
+    callbacks: list[pl.Callback] | None = None,
+    *,
+    logger: Any = False,
+    resume: Path | None = None,
+    precision: Any = "64-true",
+) -> pl.Trainer:
+    """Train until the method is finished or stopped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice about loaders and loggers
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            precision=precision,
+            max_epochs=-1,
+            logger=logger,
+            callbacks=callbacks or [],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(method, train_dataloaders=method.blocks(), ckpt_path=resume)
+    return trainer
+
+
+def stop_at(method: Method, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the method to stop while it does its iteration number ``iteration``, counted from 1, as a signal would."""
+    batches = method.batches
+
+    def watched() -> Any:
+        if method.iteration == iteration - 1:
+            method.stop_requested = True
+        return batches()
+
+    monkeypatch.setattr(method, "batches", watched)
