@@ -18,8 +18,8 @@ from training import fit, make, parameters, stop_at
 from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint, progress
 from pinntk.callbacks.error import l2re
 from pinntk.callbacks.solution import draw
-from pinntk.metrics_csv import MetricsCSV
 from pinntk.methods import NonFiniteLoss
+from pinntk.metrics_csv import MetricsCSV
 from pinntk.pdes.base import Array
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.heat2d import Heat2D
@@ -58,15 +58,18 @@ def test_error_of_a_run_of_no_steps() -> None:
     assert error.l2re == l2re(method.predict_numpy(method.pde.evaluation_points()), method.pde.reference().values)
 
 
-@pytest.mark.parametrize(("log_every", "every", "expected"), [
-    (25, 25, [25, 50, 60]),
-    (25, 20, [25, 50, 60]),  # 20 and 40 lie inside blocks: at the ends of theirs
-    (10, 25, [30, 50, 60]),
-    (10, 30, [30, 60]),
-    (7, 10, [14, 21, 35, 42, 56, 60]),
-    (25, 1000, [60]),
-    (1000, 10, [60]),
-])
+@pytest.mark.parametrize(
+    ("log_every", "every", "expected"),
+    [
+        (25, 25, [25, 50, 60]),
+        (25, 20, [25, 50, 60]),  # 20 and 40 lie inside blocks: at the ends of theirs
+        (10, 25, [30, 50, 60]),
+        (10, 30, [30, 60]),
+        (7, 10, [14, 21, 35, 42, 56, 60]),
+        (25, 1000, [60]),
+        (1000, 10, [60]),
+    ],
+)
 @pytest.mark.parametrize("cut", [None, 12, 30, 53])
 def test_error_is_measured_at_the_same_iterations_in_a_cut_run(
     log_every: int, every: int, expected: list[int], cut: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

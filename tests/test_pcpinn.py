@@ -11,12 +11,13 @@ from torch.func import functional_call
 from training import fit, parameters
 
 from pinntk.callbacks import TimedCheckpoint
-from pinntk.methods.pcpinn import PCPINN
+from pinntk.methods.pcpinn import PCPINN, rms
 from pinntk.network import NetworkSettings
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.heat2d_discrete import Heat2DDiscretization
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.points import PointSettings
+from pinntk.references import Reference
 
 MILD = Heat2D(k=0.02)
 """So slow a reaction that a coarse grid resolves it, and not so slow that it is linear."""
@@ -106,37 +107,35 @@ def test_regression_is_on_the_target_at_the_drawn_nodes() -> None:
     assert len(every.unique()) == len(method.nodes)
 
 
-def test_it_learns_the_discrete_solution_and_says_what_that_is_worth() -> None:
-    settings = EXACT.model_copy(update={"time_steps": 100, "sweeps": 60, "cells": 10})
-    method = make(settings, steps=600, log_every=600, adam={"learning_rate": 0.01, "schedule": {"kind": "cosine"}})
-    method.network = type(method.network)(
-        NetworkSettings(
-            width=20,
-            depth=2,
-            features=[  # type: ignore[list-item]
-                {"kind": "decay", "input": "t", "times": [1.0, 10.0]},
-                {"kind": "frequencies", "input": "x", "frequencies": [4 * np.pi]},
-                {"kind": "frequencies", "input": "y", "frequencies": [2 * np.pi, 3 * np.pi]},
-            ],
-        ),
-        MILD.coordinates,
-        MILD.lower,
-        MILD.upper,
-    )
+def test_it_comes_nearer_to_the_discrete_solution_and_says_what_that_is_worth() -> None:
+    settings = EXACT.model_copy(update={"time_steps": 50, "cells": 10})
+    method = make(settings, steps=200, log_every=200, adam={"learning_rate": 0.01})
+    solution = method.problem.solve()
+    assert np.abs(method.problem.residual(torch.from_numpy(solution)).numpy()).max() <= settings.tolerance
+    before = rms(method.values() - solution)
     fit(method)
-    figures = method.figures(MILD.reference())
-    assert figures["network_to_discrete"] < 0.3
-    assert figures["discrete_l2re"] < 0.2
-    assert figures["ilu_l2re"] >= figures["discrete_l2re"]
+    assert rms(method.values() - solution) < 0.8 * before
+
+    # Measured against the discrete solution itself, the discrete solution has no error and zero has 100 %.
+    points = MILD.evaluation_points()
+    figures = method.figures(Reference(method.problem.interpolate(solution, points), 0.0))
+    assert figures["discrete_l2re"] == pytest.approx(0, abs=1e-12)
+    assert figures["network_to_discrete"] == pytest.approx(rms(method.values() - solution) / rms(solution), rel=1e-12)
+    zero = torch.zeros(method.problem.shape, dtype=torch.float64)
+    linear = -torch.linalg.solve(dense(method, zero), method.problem.residual(zero).ravel()).numpy()
+    applied = method.problem.interpolate(linear.reshape(method.problem.shape), points)
+    exact = method.problem.interpolate(solution, points)
+    assert figures["ilu_l2re"] == pytest.approx(np.linalg.norm(applied - exact) / np.linalg.norm(exact), rel=1e-9)
     assert [refresh["iteration"] for refresh in figures["refreshes"]] == [0]
     assert figures["refreshes"][0]["residual_left"] <= settings.tolerance
     assert 0 < figures["share_of_training_time"] < 1
 
 
 @pytest.mark.parametrize("form", ["lagged", "direct"])
-@pytest.mark.parametrize("precision", ["64-true", "32-true"])
-@pytest.mark.parametrize("cut", [1, 17, 20, 30])
-def test_cut_and_resumed_is_uninterrupted(form: str, precision: str, cut: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [1, 20])
+def test_cut_and_resumed_in_single_precision_is_uninterrupted(form: str, cut: int, tmp_path: Path) -> None:
+    precision = "32-true"
+
     def method() -> PCPINN:
         return make(precision=precision, form=form, refresh_every=10)
 

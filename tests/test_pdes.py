@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from pinntk import references
-from pinntk.pdes.base import PDE, ExactPDE
+from pinntk.pdes.base import PDE, Array, ExactPDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
@@ -94,14 +94,34 @@ def test_default_coefficients(name: str, coefficients: dict[str, float]) -> None
     assert PROBLEMS[name]().parameters() == coefficients
 
 
-@pytest.mark.parametrize(("name", "bad"), [
-    ("convection", {"beta": math.nan}), ("convection", {"beta": math.inf}), ("convection", {"beta": "fast"}),
-    ("convection", {"bta": 30}), ("convection", {"beta": None}), ("reaction", {"rho": math.nan}),
-    ("wave", {"a": 0}), ("wave", {"a": 1.5}), ("wave", {"a": True}), ("wave", {"C": 0.0}), ("wave", {"C": -4.0}),
-    ("burgers", {"nu": 0.0}), ("burgers", {"nu": -1e-3}), ("burgers", {"nu": math.nan}), ("burgers", {"beta": 1.0}),
-    ("heat2d", {"k": 0.0}), ("heat2d", {"m1": 0}), ("heat2d", {"m2": 33}), ("heat2d", {"m1": 2.5}),
-    ("poisson1d", {"a": 0}), ("poisson1d", {"a": -4}), ("poisson1d", {"a": 501}), ("wave", {"a": 129}),
-])
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("convection", {"beta": math.nan}),
+        ("convection", {"beta": math.inf}),
+        ("convection", {"beta": "fast"}),
+        ("convection", {"bta": 30}),
+        ("convection", {"beta": None}),
+        ("reaction", {"rho": math.nan}),
+        ("wave", {"a": 0}),
+        ("wave", {"a": 1.5}),
+        ("wave", {"a": True}),
+        ("wave", {"C": 0.0}),
+        ("wave", {"C": -4.0}),
+        ("burgers", {"nu": 0.0}),
+        ("burgers", {"nu": -1e-3}),
+        ("burgers", {"nu": math.nan}),
+        ("burgers", {"beta": 1.0}),
+        ("heat2d", {"k": 0.0}),
+        ("heat2d", {"m1": 0}),
+        ("heat2d", {"m2": 33}),
+        ("heat2d", {"m1": 2.5}),
+        ("poisson1d", {"a": 0}),
+        ("poisson1d", {"a": -4}),
+        ("poisson1d", {"a": 501}),
+        ("wave", {"a": 129}),
+    ],
+)
 def test_coefficients_out_of_range_are_rejected(name: str, bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as error:
         PROBLEMS[name].model_validate(bad)
@@ -119,16 +139,18 @@ def test_coefficients_cannot_be_changed_afterwards() -> None:
         Convection().beta = 30.0
 
 
-def solution(pde: PDE, x: np.ndarray) -> np.ndarray:
+def solution(pde: PDE, x: Array) -> Array:
     """Closed forms, from the literature."""
-    first, t = x[:, 0], x[:, -1]
+    first: Array = x[:, 0]
+    t: Array = x[:, -1]
     match pde:
         case Convection():
             return np.sin(first - pde.beta * t)
         case Wave():
             c = math.sqrt(pde.C)
             lowest = np.sin(PI * first) * np.cos(c * PI * t)
-            return lowest + np.sin(pde.a * PI * first) * np.cos(pde.a * c * PI * t) / 2
+            waves: Array = lowest + np.sin(pde.a * PI * first) * np.cos(pde.a * c * PI * t) / 2
+            return waves
         case Reaction():
             h = np.exp(-((first - PI) ** 2) / (2 * (PI / 4) ** 2))
             return h * np.exp(pde.rho * t) / (h * np.exp(pde.rho * t) + 1 - h)
@@ -138,9 +160,19 @@ def solution(pde: PDE, x: np.ndarray) -> np.ndarray:
             raise TypeError(pde.name)
 
 
-@pytest.mark.parametrize("pde", [
-    Convection(), Convection(beta=-7.5), Wave(), Wave(a=5, C=2.0), Reaction(), Reaction(rho=-3.0), Poisson1D(a=9),
-], ids=lambda pde: f"{pde.name}-{pde.parameters()}")
+@pytest.mark.parametrize(
+    "pde",
+    [
+        Convection(),
+        Convection(beta=-7.5),
+        Wave(),
+        Wave(a=5, C=2.0),
+        Reaction(),
+        Reaction(rho=-3.0),
+        Poisson1D(a=9),
+    ],
+    ids=lambda pde: f"{pde.name}-{pde.parameters()}",
+)
 def test_closed_forms_on_the_evaluation_grid(pde: ExactPDE) -> None:
     reference = pde.reference()
     points = pde.evaluation_points()
@@ -170,7 +202,9 @@ def test_burgers_reference_is_on_the_grid() -> None:
 
 
 def test_heat2d_reference_is_on_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A series with known sums in place of the computed one, which takes seconds: what counts is order and arguments."""
+    """A series with known sums in place of the computed one, which takes seconds: what counts is order and
+    arguments.
+    """
     pde = Heat2D(k=0.7, m1=3, m2=5)
     asked: list[Any] = []
 

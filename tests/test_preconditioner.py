@@ -31,7 +31,7 @@ def blocks(lags: int, shared: bool, seed: int = 0) -> Blocks:
     def row(diagonal: float) -> list[Any]:
         return [block(diagonal)] * LEVELS if shared else [block(diagonal) for _ in range(LEVELS)]
 
-    return row(4.0), [row(0.5) for _ in range(lags)]
+    return row(12.0), [row(1.0) for _ in range(lags)]
 
 
 def assemble(diagonal: list[Any], lower: list[list[Any]]) -> Array:

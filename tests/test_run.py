@@ -183,7 +183,7 @@ def test_seed_zero_is_a_seed(cli: Cli) -> None:
     assert not torch.equal(zero.state_dict()[name], one.state_dict()[name])
 
 
-# --- ends that are not happy --------------------------------------------------------------------------------------------
+# --- ends that are not happy ----------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_fails_the_run(cli: Cli) -> None:

@@ -41,7 +41,8 @@ class DiscretizationSettings(BaseModel):
 
     drop_tolerance: Annotated[float, Field(ge=0)] = 1e-3
     """Entries of the factors below it, relative to their column, are dropped; 0 factors exactly. A factor that is wrong
-    by 1 % where a scheme neither grows nor decays makes P^-1 grow like 1.01^levels: over many levels at once be strict."""
+    by 1 % where a scheme neither grows nor decays makes P^-1 grow like 1.01^levels: over many levels at once be
+    strict."""
     fill_factor: Annotated[float, Field(ge=1)] = 10.0
     """Bound of the factors' entries, relative to those of the matrix."""
     window: Annotated[int, Field(ge=1)] = 1

@@ -55,7 +55,8 @@ class BlockTriangular:
         defect: largest ``|e - D (LU)^-1 e| / |e|`` over the blocks: 0 for exact factors, 1 is no better than nothing.
 
     Raises:
-        PreconditionerError: a block cannot be factored, or its amplification exceeds `AMPLIFICATION_LIMIT`.
+        PreconditionerError: a block cannot be factored, or its amplification exceeds `AMPLIFICATION_LIMIT`; names the
+            level, counted from the first of these.
         ValueError: numbers of blocks do not match.
 
     SuperLU's factors cannot be copied or pickled; built again from the same blocks they are the same.

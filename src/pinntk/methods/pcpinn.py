@@ -67,6 +67,7 @@ class PCPINN(Method):
         self.base: Array | None = None
         """The network's values (direct) or the target (lagged) of the last refresh, on the grid."""
         self.refreshes: list[dict[str, float]] = []
+        self._values: tuple[int, Array] | None = None
 
     @classmethod
     def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
@@ -115,6 +116,7 @@ class PCPINN(Method):
         self.record(("loss",), history, learning_rate=self.optimizer.param_groups[0]["lr"])
 
     def _step(self) -> Tensor:
+        self._values = None
         if self.settings.form == "lagged":
             picked = self._draw()
             loss = self._loss(self.nodes[picked], self.target[picked])
@@ -139,7 +141,10 @@ class PCPINN(Method):
 
     def values(self) -> Array:
         """The network's values on the grid, float64, of the grid's shape."""
-        return self.predict_numpy(self.problem.nodes).reshape(self.problem.shape)
+        # Kept, because some millions of nodes take seconds and the end of a run asks twice.
+        if self._values is None or self._values[0] != self.iteration:
+            self._values = self.iteration, self.predict_numpy(self.problem.nodes).reshape(self.problem.shape)
+        return self._values[1]
 
     def _refresh(self) -> None:
         """Linearise (direct) or correct (lagged) about the network's current values."""

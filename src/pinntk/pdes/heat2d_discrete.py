@@ -69,7 +69,7 @@ class Heat2DDiscrete(DiscreteProblem):
         self.settings = settings
         cells, levels = settings.cells, settings.time_steps + 1
         self.k, self.diffusivity, self.end = k, diffusivity, end
-        self.half_step = end / settings.time_steps / 2
+        self.step = end / settings.time_steps
         self.axis = np.linspace(0.0, 1.0, cells + 1)
         self.times = np.linspace(0.0, end, levels)
         self.shape = (levels, (cells + 1) ** 2)
@@ -83,7 +83,7 @@ class Heat2DDiscrete(DiscreteProblem):
         along = scipy.sparse.block_diag([[[0.0]], order4, [[0.0]]])
         inside = scipy.sparse.diags_array(np.pad(np.ones(cells - 1), 1))
         laplacian = scipy.sparse.kron(along, inside) + scipy.sparse.kron(inside, along)
-        self._diffusion = scipy.sparse.csr_array(self.half_step * diffusivity * laplacian)
+        self._diffusion = scipy.sparse.csr_array(self.step / 2 * diffusivity * laplacian)
         self._identity = scipy.sparse.eye_array(self.shape[1], format="csr")
         self._inside = scipy.sparse.csr_array(scipy.sparse.kron(inside, inside))
 
@@ -109,7 +109,7 @@ class Heat2DDiscrete(DiscreteProblem):
         reaction = modulation * source * torch.sin(self.k * inner.square())
         rate = self.diffusivity * (second @ inner + inner @ second) + reaction
         rows = grid.clone()
-        rows[1:, 1:-1, 1:-1] -= inner[:-1] + self.half_step * (rate[1:] + rate[:-1])
+        rows[1:, 1:-1, 1:-1] -= inner[:-1] + self.step / 2 * (rate[1:] + rate[:-1])
         if start == 0:
             rows[0] -= torch.from_numpy(self.initial).to(u).reshape(side, side)
         return rows[start - back :].reshape(stop - start, -1)
@@ -117,7 +117,7 @@ class Heat2DDiscrete(DiscreteProblem):
     def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> BlockTriangular:
         settings, part = self.settings, u[start:stop]
         slope = 2 * self.k * part * np.cos(self.k * part**2)
-        rate = self.half_step * self.modulation[start:stop, None] * self.source * slope
+        rate = self.step / 2 * self.modulation[start:stop, None] * self.source * slope
         if settings.growth is not None:
             rate = np.minimum(rate, settings.growth)
         change = [self._diffusion + scipy.sparse.diags_array(row) if row.any() else self._diffusion for row in rate]
@@ -141,7 +141,7 @@ class Heat2DDiscrete(DiscreteProblem):
             raise ValueError(f"points: must lie in [0, 1] x [0, 1] x [0, {self.end:g}]")
         cells, levels = self.settings.cells, self.shape[0]
         stencil = min(4, levels)
-        position = points[:, 2] / (2 * self.half_step)
+        position = points[:, 2] / self.step
         first = np.clip(np.floor(position).astype(int) - 1, 0, levels - stencil)
         weights = _lagrange(position - first, stencil)
         grid = u.reshape(levels, cells + 1, cells + 1)[:, 1:-1, 1:-1]

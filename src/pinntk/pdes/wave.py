@@ -31,7 +31,8 @@ class Wave(ExactPDE):
     }
     published_note: ClassVar[str] = "PINN-NTK and PCPINN at a=4; Adam, Adam+L-BFGS and GDND at a=5"
 
-    # Two intervals of the evaluation grid per half wave at most: at a = 256 the second mode vanishes on all of the grid.
+    # Two intervals of the evaluation grid per half wave at most: at a = 256 the second mode vanishes on all of the
+    # grid.
     a: Annotated[StrictInt, Field(ge=1, le=128)] = 4
     C: Annotated[float, Field(gt=0)] = 4.0
 
