@@ -264,33 +264,27 @@ def test_unknown_stream_is_named(name: str) -> None:
         Streams([name], ("x", "t"))
 
 
+BAD_FEATURES: list[dict[str, Any]] = [
+    {**PERIODIC, "period": 0},
+    {**PERIODIC, "period": math.nan},
+    {**PERIODIC, "harmonics": 0},
+    {**FREQUENCIES, "frequencies": []},
+    {**FREQUENCIES, "frequencies": [-1.0]},
+    {**DECAY, "times": [0.0]},
+    {**DECAY, "times": [math.inf]},
+    {**DECAY, "kind": "growth"},
+]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
-        {"width": 0},
-        {"width": -3},
-        {"width": 1.5},
-        {"width": True},
-        {"width": "ten"},
-        {"width": 100_001},
-        {"depth": 0},
-        {"depth": 1000},
+        *({"width": width} for width in (0, -3, 1.5, True, "ten", 100_001)),
+        *({"depth": depth} for depth in (0, 1000)),
         {"parametrization": "mup"},
         {"normalize": 1},
         {"widht": 5},
-        *(
-            {"features": [{**feature, "input": "x", **wrong}]}
-            for feature, wrong in [
-                (PERIODIC, {"period": 0}),
-                (PERIODIC, {"period": math.nan}),
-                (PERIODIC, {"harmonics": 0}),
-                (FREQUENCIES, {"frequencies": []}),
-                (FREQUENCIES, {"frequencies": [-1.0]}),
-                (DECAY, {"times": [0.0]}),
-                (DECAY, {"times": [math.inf]}),
-                (DECAY, {"kind": "growth"}),
-            ]
-        ),
+        *({"features": [{"input": "x", **feature}]} for feature in BAD_FEATURES),
     ],
 )
 def test_settings_out_of_range_are_rejected(bad: dict[str, Any]) -> None:

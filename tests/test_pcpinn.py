@@ -11,6 +11,7 @@ from torch.func import functional_call
 from training import fit, parameters
 
 from pinntk.callbacks import TimedCheckpoint
+from pinntk.methods.base import NonFiniteLoss
 from pinntk.methods.pcpinn import PCPINN, rms
 from pinntk.network import NetworkSettings
 from pinntk.pdes.heat2d import Heat2D
@@ -159,6 +160,23 @@ def test_cut_and_resumed_in_single_precision_is_uninterrupted(form: str, cut: in
     assert torch.equal(parameters(resumed), parameters(whole))
     assert resumed.losses() == whole.losses()
     assert [r["iteration"] for r in resumed.refreshes] == [0, 10, 20, 30]
+
+
+def test_a_network_that_is_not_finite_ends_the_run_at_a_refresh() -> None:
+    method = make(refresh_every=3, log_every=40)
+    method.start(None)
+    step = method._step
+
+    def breaks() -> Tensor:
+        loss = step()
+        if method.iteration == 6:
+            torch.nn.init.constant_(method.network.layers[0].weight, np.nan)  # type: ignore[arg-type]
+        return loss
+
+    method._step = breaks  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLoss) as raised:
+        method.advance(40)
+    assert (raised.value.iteration, raised.value.term) == (6, "preconditioned")
 
 
 def test_what_it_cannot_do_is_refused() -> None:

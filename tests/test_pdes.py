@@ -143,21 +143,22 @@ def solution(pde: PDE, x: Array) -> Array:
     """Closed forms, from the literature."""
     first: Array = x[:, 0]
     t: Array = x[:, -1]
+    values: Array
     match pde:
         case Convection():
-            return np.sin(first - pde.beta * t)
+            values = np.sin(first - pde.beta * t)
         case Wave():
             c = math.sqrt(pde.C)
             lowest = np.sin(PI * first) * np.cos(c * PI * t)
-            waves: Array = lowest + np.sin(pde.a * PI * first) * np.cos(pde.a * c * PI * t) / 2
-            return waves
+            values = lowest + np.sin(pde.a * PI * first) * np.cos(pde.a * c * PI * t) / 2
         case Reaction():
             h = np.exp(-((first - PI) ** 2) / (2 * (PI / 4) ** 2))
-            return h * np.exp(pde.rho * t) / (h * np.exp(pde.rho * t) + 1 - h)
+            values = h * np.exp(pde.rho * t) / (h * np.exp(pde.rho * t) + 1 - h)
         case Poisson1D():
-            return np.sin(pde.a * PI * first)
+            values = np.sin(pde.a * PI * first)
         case _:
             raise TypeError(pde.name)
+    return values
 
 
 @pytest.mark.parametrize(
@@ -202,9 +203,7 @@ def test_burgers_reference_is_on_the_grid() -> None:
 
 
 def test_heat2d_reference_is_on_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A series with known sums in place of the computed one, which takes seconds: what counts is order and
-    arguments.
-    """
+    """With a series whose sum is known in place of the computed one, which takes seconds."""
     pde = Heat2D(k=0.7, m1=3, m2=5)
     asked: list[Any] = []
 

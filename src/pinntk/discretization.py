@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -145,8 +147,11 @@ class DiscreteProblem(ABC):
     def _correct(self, u: Array, start: int, stop: int | None, window: int, carry: bool) -> Correction:
         if u.shape != self.shape or not np.isfinite(u).all():
             raise ValueError(f"u: came shape {u.shape}; needed are finite values of shape {self.shape}")
+        with _one_thread():
+            return self._sweep(u, start, self.shape[0] if stop is None else stop, window, carry)
+
+    def _sweep(self, u: Array, start: int, stop: int, window: int, carry: bool) -> Correction:
         s, begin = self.settings, time.perf_counter()
-        stop = self.shape[0] if stop is None else stop
         values = np.array(u, dtype=np.float64)
         grid = torch.from_numpy(values)  # shares its memory
         left, sweeps, factorizations, factor_seconds = 0.0, 0, 0, 0.0
@@ -176,3 +181,14 @@ class DiscreteProblem(ABC):
             left = max(left, largest)
             first = last
         return Correction(values, left, sweeps, factorizations, factor_seconds, time.perf_counter() - begin)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One level is too little work to share: threads only wait for each other, on a busy machine 70 times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -23,7 +23,7 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, apply_inverse
-from pinntk.methods.base import Method, MethodSettings, Steps
+from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss, Steps
 from pinntk.methods.schedule import AdamSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.references import Reference
@@ -149,6 +149,8 @@ class PCPINN(Method):
     def _refresh(self) -> None:
         """Linearise (direct) or correct (lagged) about the network's current values."""
         values = self.values()
+        if not np.isfinite(values).all():
+            raise NonFiniteLoss(self.iteration, self.term)
         figures: dict[str, float] = {"iteration": self.iteration}
         if self.settings.form == "lagged":
             correction = self.problem.correct(values)
