@@ -107,10 +107,9 @@ class Oscillator(Small):
     def matrix(self) -> Array:
         whole = np.zeros((LEVELS * 4, LEVELS * 4))
         for n in range(LEVELS):
-            entries = [self.blocks[min(n, 2)], None if n == 0 else self.first[min(n - 1, 1)], self.second if n > 1 else None]
-            for lag, block in enumerate(entries):
-                if block is not None:
-                    whole[4 * n : 4 * n + 4, 4 * (n - lag) : 4 * (n - lag) + 4] = block.toarray()
+            entries = [self.blocks[min(n, 2)], self.first[0 if n == 1 else 1], self.second]
+            for lag, block in enumerate(entries[: n + 1]):
+                whole[4 * n : 4 * n + 4, 4 * (n - lag) : 4 * (n - lag) + 4] = block.toarray()
         return whole
 
     def right(self) -> Array:
@@ -154,6 +153,16 @@ def test_sweeps_from_noise_reach_the_discrete_solution(window: int, clip: float 
     assert windows == sorted(windows)
     assert windows[:2] == [(0, 1), (1, min(1 + window, LEVELS))]
     assert all((start - 1) % window == 0 and stop == min(start + window, LEVELS) for start, stop in windows[1:])
+
+
+def test_what_the_sweeps_start_from() -> None:
+    def swept(guess: str, values: Array) -> Array:
+        return Logistic(guess=guess, window=4, sweeps=2).correct(values, 1).values[1:]
+
+    one, other = (Logistic().exact() + scale * noise(Logistic()) for scale in (0.2, 0.3))
+    one[0] = other[0] = Logistic.initial.numpy()
+    np.testing.assert_array_equal(swept("carry", one), swept("carry", other))
+    assert np.abs(swept("values", one) - swept("values", other)).max() > 1e-6
 
 
 def test_one_clipped_sweep_is_the_formula() -> None:
