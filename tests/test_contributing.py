@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,13 +42,13 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "guide"
 
 
-def run(cli: Cli, examples: Path, *words: str) -> dict[str, float]:
+def run(cli: Cli, examples: Path, *words: str) -> dict[str, Any]:
     """Run with the examples' configuration; the result."""
     before = set(cli.run_folders())
     ended = cli("--config-dir", str(examples / "conf"), "threads=1", "width=20", "network.depth=2", *words)
     assert ended.code == 0, ended.err
     (folder,) = set(cli.run_folders()) - before
-    result: dict[str, float] = json.loads((folder / "result.json").read_text())
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 
 

@@ -49,7 +49,7 @@ def rate(v: Array, t: float, space: str, k: float = 1.3) -> Array:
     """F(u, t) at the inner nodes."""
     x = np.arange(1, len(v) + 1) / (len(v) + 1)
     forcing = 5 * (1 + 2 * np.sin(np.pi * t / 4)) * np.outer(np.sin(3 * np.pi * x), np.sin(2 * np.pi * x))
-    return 0.01 * laplacian(v, space) + np.sin(k * v**2) * forcing
+    return np.asarray(0.01 * laplacian(v, space) + np.sin(k * v**2) * forcing)
 
 
 spaces = pytest.mark.parametrize("space", ["spectral", "order4"])

@@ -36,7 +36,7 @@ FEATURES: dict[str, list[dict[str, Any]]] = {
 
 def settings_for(pde: type[PDE], features: str, **more: Any) -> NetworkSettings:
     """Features stand on the last coordinate, "all" of them spread over the first and the last."""
-    places = [pde.coordinates[-1], pde.coordinates[0], pde.coordinates[-1]]
+    places = [pde.coordinates[-1], pde.coordinates[0], pde.coordinates[0]]
     placed = [{**f, "input": place} for f, place in zip(FEATURES[features], places, strict=False)]
     return NetworkSettings.model_validate({"width": 6, "features": placed, **more})
 

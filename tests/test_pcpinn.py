@@ -48,7 +48,8 @@ def dense(method: PCPINN, u: Tensor) -> Tensor:
 
 
 def network_values(method: PCPINN) -> Tensor:
-    return method.network(torch.from_numpy(method.problem.nodes)).detach()
+    values: Tensor = method.network(torch.from_numpy(method.problem.nodes)).detach()
+    return values
 
 
 def test_direct_form_is_the_preconditioned_loss_and_descends_its_gradient() -> None:
@@ -58,7 +59,8 @@ def test_direct_form_is_the_preconditioned_loss_and_descends_its_gradient() -> N
 
     def loss(values: Tensor) -> Tensor:
         residual = method.problem.residual(values.reshape(method.problem.shape)).ravel()
-        return (inverse @ residual).square().mean()
+        mean: Tensor = (inverse @ residual).square().mean()
+        return mean
 
     names = dict(method.network.named_parameters())
     nodes = torch.from_numpy(method.problem.nodes)

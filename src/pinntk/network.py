@@ -257,6 +257,7 @@ class Network(nn.Module):
         h = inputs
         last = len(self.layers) - 1
         for i, (layer, scale) in enumerate(zip(self.layers, self.scales, strict=True)):
+            assert isinstance(layer, nn.Linear)
             z = nn.functional.linear(h, layer.weight)
             if scale != 1.0:
                 z = z * scale

@@ -53,7 +53,7 @@ class AdamMethod(Method):
             while self.iteration < end and not self.stop_requested:
                 total, terms = self._loss(self.batches())
                 self.optimizer.zero_grad(set_to_none=True)
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
                 self.settings.adam.set_rate(self.optimizer, self.iteration, self.total_iterations)
                 self.optimizer.step()
                 history.append(torch.cat([total.detach()[None], terms.detach()]))

@@ -124,7 +124,7 @@ class PCPINN(Method):
             residual = self.problem.residual(self.network(self.nodes).reshape(self.problem.shape))
             loss = apply_inverse(self.preconditioner, residual).square().mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.settings.adam.set_rate(self.optimizer, self.iteration, self.total_iterations)
         self.optimizer.step()
         self.iteration += 1
@@ -132,7 +132,8 @@ class PCPINN(Method):
         return loss.detach()[None]
 
     def _regression(self, nodes: Tensor, target: Tensor) -> Tensor:
-        return (self.network(nodes) - target).square().mean()
+        loss: Tensor = (self.network(nodes) - target).square().mean()
+        return loss
 
     def _draw(self) -> Tensor:
         """The nodes of this iteration's mini-batch: a function of seed and iteration alone."""
