@@ -258,7 +258,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def small(**arguments: Any) -> SineSeries:
-    return heat2d(**({"diffusivity": 0.01, "times": [0.0, 0.2]} | arguments))
+    chosen: dict[str, Any] = {"diffusivity": 0.01, "times": [0.0, 0.2]} | arguments
+    return heat2d(**chosen)
 
 
 def same(a: SineSeries, b: SineSeries) -> bool:
