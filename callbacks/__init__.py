@@ -1,8 +1,9 @@
 """Lightning callbacks, imported as ``pinntk.callbacks``."""
 
 from pinntk.callbacks.checkpoint import TimedCheckpoint
+from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.callbacks.progress import Progress
 from pinntk.callbacks.solution import SolutionPlot
 
-__all__ = ["ErrorAgainstReference", "Progress", "SolutionPlot", "TimedCheckpoint"]
+__all__ = ["Conditioning", "ErrorAgainstReference", "Progress", "SolutionPlot", "TimedCheckpoint"]

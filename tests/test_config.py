@@ -17,7 +17,7 @@ from pinntk.settings import RunSettings
 CONF = configuration_folder()
 CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
-SUPPORTED = {"adam": set(PDES)}
+SUPPORTED = {"adam": set(PDES), "pcpinn": set(PDES)}
 """Problems by method; a method that is not named here supports heat2d at least."""
 
 
@@ -52,7 +52,7 @@ def test_every_combination_is_valid_and_lists_all_keys(pde: str, method: str, bu
     settings = RunSettings.read(config)
     assert (settings.pde.name, settings.method_class.name, settings.budget.name) == (pde, method, budget)
     # A key that no file lists could not be set on the command line.
-    for part in ("pde", "method", "network", "points"):
+    for part in ("pde", "method", "network", "points", "discretization"):
         assert missing_keys(config[part], getattr(settings, part), part) == []
     assert keys(RunSettings) == set(config)
 

@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pinntk.discretization import (
+    Blocks,
     BlockTriangular,
     DiscreteProblem,
     DiscretizationSettings,
     PreconditionerError,
     UnsolvedError,
+    WholeMatrix,
+    check_size,
 )
 
 Array = NDArray[np.float64]
@@ -62,7 +65,7 @@ class Logistic(Small):
         rate = self.rates * u * (1 - u)
         return torch.cat([u[:1] - self.initial, u[1:] - u[:-1] - self.step / 2 * (rate[1:] + rate[:-1])])
 
-    def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> BlockTriangular:
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
         stop = LEVELS if stop is None else stop
         self.asked.append((start, stop))
         slopes = self.step / 2 * self.rates.numpy() * (1 - 2 * u[start:stop])
@@ -70,7 +73,7 @@ class Logistic(Small):
         if start == 0:
             diagonal[0] = scipy.sparse.eye_array(3, format="csr")
         lower = [None, *(scipy.sparse.diags_array(-1 - s).tocsr() for s in slopes[:-1])]
-        return BlockTriangular(diagonal, [lower])
+        return Blocks(diagonal, [lower])
 
     def exact(self) -> Array:
         """The discrete solution, node by node and level by level with a root finder."""
@@ -98,10 +101,6 @@ class Oscillator(Small):
         self.blocks = [scipy.sparse.csr_array(m) for m in (eye, self.start[0], eye + coupling / 4)]
         self.first = [scipy.sparse.csr_array(m) for m in (self.start[1], -2 * eye + coupling / 2)]
         self.second = scipy.sparse.csr_array(eye + coupling / 4)
-        self.whole = BlockTriangular(
-            [self.blocks[0], self.blocks[1], *[self.blocks[2]] * (LEVELS - 2)],
-            [[None, self.first[0], *[self.first[1]] * (LEVELS - 2)], [None, None, *[self.second] * (LEVELS - 2)]],
-        )
         self.initial = np.array([1.0, -0.5, 0.25, 2.0])
 
     def matrix(self) -> Array:
@@ -119,10 +118,15 @@ class Oscillator(Small):
         flat = torch.from_numpy(self.matrix()) @ u.reshape(-1) - torch.from_numpy(self.right())
         return flat.reshape(u.shape)
 
-    def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> BlockTriangular:
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
         stop = LEVELS if stop is None else stop
         self.asked.append((start, stop))
-        return self.whole.restrict(start, stop)
+        lower = [
+            [None, self.first[0], *[self.first[1]] * (LEVELS - 2)],
+            [None, None, *[self.second] * (LEVELS - 2)],
+        ]
+        diagonal = [*self.blocks[:2], *[self.blocks[2]] * (LEVELS - 2)]
+        return Blocks(diagonal[start:stop], [row[start:stop] for row in lower])
 
 
 def noise(problem: Small, scale: float = 0.3) -> Array:
@@ -193,9 +197,39 @@ def test_a_linear_problem_takes_one_sweep_a_window_and_no_second_factor() -> Non
     correction = problem.correct(noise(problem))
     np.testing.assert_allclose(correction.values, solution, rtol=0, atol=1e-11)
     assert correction.sweeps == 1 + 4
-    assert correction.factorizations == 0  # all made with the whole
-    assert problem.whole.factorizations == 3
+    assert correction.factorizations == 3  # blocks that stand at several levels are factored once
+    assert problem.asked == [(0, 1), (1, 6)]
     np.testing.assert_allclose(problem.solve(), solution, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("window", [1, 7, LEVELS])
+def test_all_levels_of_a_window_may_be_factored_at_once(window: int) -> None:
+    problem = Logistic(factor="whole", window=window)
+    correction = problem.correct(noise(problem))
+    np.testing.assert_allclose(correction.values, problem.exact(), rtol=0, atol=1e-9)
+    assert correction.factorizations == len(problem.asked)
+    assert isinstance(problem.linearize(correction.values), WholeMatrix)
+    assert isinstance(Logistic().linearize(correction.values), BlockTriangular)
+
+
+class Tamed(Logistic):
+    """Factors something else than its Jacobian."""
+
+    def approximation(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        diagonal, (lower,) = super().jacobian(u, start, stop)
+        return Blocks([1.5 * block for block in diagonal], [lower])
+
+
+@pytest.mark.parametrize("factor", ["levels", "whole"])
+def test_a_problem_may_factor_something_else_than_its_jacobian(factor: str) -> None:
+    problem = Tamed(factor=factor)
+    u = noise(problem)
+    matrix = problem.approximation(u, 2, 5).whole().toarray()
+    assert np.abs(matrix - problem.jacobian(u, 2, 5).whole().toarray()).max() > 0.4
+    r = np.ones((3, 3))
+    expected = np.linalg.solve(matrix, r.ravel())
+    np.testing.assert_allclose(problem.linearize(u, 2, 5).solve(r).ravel(), expected, rtol=1e-12)
+    np.testing.assert_allclose(problem.solve(), problem.exact(), rtol=0, atol=1e-9)
 
 
 def test_the_linearisation_is_kept_while_it_works() -> None:
@@ -240,6 +274,7 @@ def test_a_singular_linearisation_is_refused() -> None:
         ("clip", 0.0),
         ("clip", float("inf")),
         ("guess", "zero"),
+        ("factor", "blocks"),
         ("windows", 3),
     ],
 )
@@ -247,3 +282,9 @@ def test_settings_out_of_range_are_refused(key: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         DiscretizationSettings.model_validate({key: value})
     assert caught.value.errors()[0]["loc"] == (key,)
+
+
+def test_a_grid_beyond_memory_is_refused() -> None:
+    check_size(100_000_000, cells=1)
+    with pytest.raises(ValueError, match="cells=9 and time_steps=7 make 100,000,001 nodes; allowed are 100,000,000"):
+        check_size(100_000_001, cells=9, time_steps=7)

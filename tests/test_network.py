@@ -103,6 +103,15 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> N
     assert float((found - expected).detach().abs().max()) <= tolerance * scale
 
 
+OPERATORS = {
+    "convection": {"u_t": 1.0, "u_x": 40.0},
+    "wave": {"u_tt": 1.0, "u_xx": -4.0},
+    "burgers": {"u_t": 1.0, "u_xx": -0.01 / math.pi},
+    "heat2d": {"u_t": 1.0, "u_xx": -1e-3, "u_yy": -1e-3},
+}
+"""The linear parts of the equations, which are one stream each."""
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("depth", [1, 3])
@@ -120,7 +129,10 @@ def test_streams_equal_nested_autograd(
 
     y = x.clone().requires_grad_()
     u = by_hand(pde, settings, network, y)
-    expected = {name: nested(u, y, name, pde.coordinates) for name in streams.names}
+    derivatives = [name for term in pde().terms() for name in term.derivatives]
+    expected = {name: nested(u, y, name, pde.coordinates) for name in {*streams.names, *derivatives} - {"L"}}
+    if "L" in streams.names:
+        expected["L"] = sum(factor * expected[name] for name, factor in OPERATORS[pde.name].items())  # type: ignore[assignment]
     assert_close(network(x), u)
     # A loss that depends on every stream and not linearly, for the gradients with respect to the parameters.
     # Each stream is divided by its size, or the largest would hide mistakes in the others.
@@ -139,7 +151,7 @@ def test_streams_equal_nested_autograd(
 
 def test_every_derivative_of_every_problem_is_tested() -> None:
     """The six problems between them use these streams: a new one means new cases above."""
-    used = {s for pde in PROBLEMS for term in pde().terms() for s in term.streams}
+    used = {s for pde in PROBLEMS for term in pde().terms() for s in term.derivatives}
     assert used == {"u", "u_x", "u_t", "u_xx", "u_yy", "u_tt"}
 
 

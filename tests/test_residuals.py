@@ -47,7 +47,7 @@ def derivatives(pde: PDE, u: Function, x: Tensor, names: tuple[str, ...]) -> dic
 
 def evaluate(pde: PDE, term: Term, u: Function, points: dict[str, Tensor]) -> Tensor:
     x = points[term.region]
-    return term.residual(derivatives(pde, u, x, term.streams), *term.fields(x)).detach()
+    return term.of_derivatives(derivatives(pde, u, x, term.derivatives), *term.fields(x)).detach()
 
 
 # Written from the literature, not from the code: solution of each problem with a closed form.

@@ -1,8 +1,9 @@
 """What a discrete problem is, and how its solution is approached with its preconditioner (Liu et al. 2024, PCPINN).
 
 On a space-time grid a problem is a residual ``R(u) = 0`` for the grid function u, an array (levels, nodes): a row per
-time, the initial and boundary nodes included as identity rows ``u - g``. A problem provides the residual and its
-approximate linearisation ``P ~ R'(u)``, a `BlockTriangular`; what is done with them is the same for all.
+time, the initial and boundary nodes included as identity rows ``u - g``. A problem provides the residual, its
+Jacobian and perhaps a tamer or sparser matrix to factor instead, ``P ~ R'(u)``; what is done with them is the same for
+all.
 """
 
 from __future__ import annotations
@@ -19,17 +20,31 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from pinntk.preconditioner import Array, BlockTriangular, PreconditionerError, apply_inverse
+from pinntk.preconditioner import (
+    Array,
+    Blocks,
+    BlockTriangular,
+    Preconditioner,
+    PreconditionerError,
+    WholeMatrix,
+    apply_inverse,
+)
 
 __all__ = [
     "BlockTriangular",
+    "Blocks",
     "Correction",
     "DiscreteProblem",
     "DiscretizationSettings",
+    "Preconditioner",
     "PreconditionerError",
     "UnsolvedError",
+    "WholeMatrix",
     "apply_inverse",
+    "check_size",
 ]
+
+MAX_NODES = 100_000_000
 
 
 class UnsolvedError(RuntimeError):
@@ -41,6 +56,9 @@ class DiscretizationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    factor: Literal["levels", "whole"] = "levels"
+    """Incomplete factors of one block per level, substituted forward in time, or, to compare with, of the matrix of
+    all levels (of a window) at once."""
     drop_tolerance: Annotated[float, Field(ge=0)] = 1e-3
     """Entries of the factors below it, relative to their column, are dropped; 0 factors exactly. A factor that is wrong
     by 1 % where a scheme neither grows nor decays makes P^-1 grow like 1.01^levels: over many levels at once be
@@ -59,6 +77,13 @@ class DiscretizationSettings(BaseModel):
     """Largest change of a value in one sweep; null for no bound."""
     guess: Literal["values", "carry"] = "values"
     """What a window's sweeps start from: the given values, or the corrected level before it, held throughout."""
+
+
+def check_size(nodes: int, **settings: int) -> None:
+    """Raise ValueError, naming the settings that make it, where a grid has more than `MAX_NODES` nodes."""
+    if nodes > MAX_NODES:
+        given = " and ".join(f"{name}={value}" for name, value in settings.items())
+        raise ValueError(f"{given} make {nodes:,} nodes; allowed are {MAX_NODES:,}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +124,26 @@ class DiscreteProblem(ABC):
         scheme looks back to are read."""
 
     @abstractmethod
-    def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> BlockTriangular:
-        """``P ~ R'(u)`` on some levels, the values before them known."""
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        """R'(u) on some levels, the values before them known."""
+
+    def approximation(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        """The matrix that is factored instead of the Jacobian: the Jacobian itself, unless a problem knows better."""
+        return self.jacobian(u, start, stop)
+
+    def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> Preconditioner:
+        """P, the incomplete factors of the approximation on some levels.
+
+        Raises:
+            PreconditionerError: the factors are of no use.
+        """
+        kind = WholeMatrix if self.settings.factor == "whole" else BlockTriangular
+        return kind(
+            self.approximation(u, start, stop),
+            drop_tolerance=self.settings.drop_tolerance,
+            fill_factor=self.settings.fill_factor,
+            first=start,
+        )
 
     @abstractmethod
     def interpolate(self, u: Array, points: Array) -> Array:
@@ -122,7 +165,7 @@ class DiscreteProblem(ABC):
 
         Raises:
             ValueError: u has another shape, or is not finite.
-            PreconditionerError: see `BlockTriangular`.
+            PreconditionerError: see `Preconditioner`.
         """
         settings = self.settings
         return self._correct(u, start, stop, settings.window, settings.guess == "carry")
@@ -155,7 +198,7 @@ class DiscreteProblem(ABC):
         values = np.array(u, dtype=np.float64)
         grid = torch.from_numpy(values)  # shares its memory
         left, sweeps, factorizations, factor_seconds = 0.0, 0, 0, 0.0
-        p: BlockTriangular | None = None
+        p: Preconditioner | None = None
         first = start
         while first < stop:
             last = min(first + window, stop) if first else 1

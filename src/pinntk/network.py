@@ -3,22 +3,23 @@
 A *stream* is the network's value or one of its derivatives with respect to an input, carried through the layers
 together with all the others (Taylor mode). With ``z = W h + b`` and ``a = tanh(z)`` a layer maps::
 
-    value       a
-    first       (1 - a^2) z_x
-    second      (1 - a^2) z_xx - 2 a (1 - a^2) z_x^2
+    value                             a
+    first derivative                  (1 - a^2) z_x
+    L = sum_c b_c d_c + a_c d_cc      (1 - a^2) L z - 2 a (1 - a^2) sum_c a_c z_c^2
 
-so one matrix product per layer serves every stream, and one ordinary backward pass gives the gradient of any residual
-with respect to the parameters. Nested automatic differentiation, the usual way, builds a graph per derivative instead.
-Streams are stacked in one tensor of shape (S, N, width): stream, point, neuron.
+(a second derivative is such an L), so one matrix product per layer serves every stream, and one ordinary backward pass
+gives the gradient of any residual with respect to the parameters. Nested automatic differentiation, the usual way,
+builds a graph per derivative instead. Streams are stacked in one tensor of shape (S, N, width): stream, point, neuron.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
@@ -76,53 +77,113 @@ class NetworkSettings(BaseModel):
     features: list[Feature] = []
 
 
-class Streams:
-    """Which derivatives are wanted, in the order in which they are stacked.
+@dataclass(frozen=True)
+class Operator:
+    """A linear differential operator of at most second order without mixed derivatives, carried as one stream.
 
-    Names are ``u`` (the value), ``u_x`` (first derivative in coordinate x) and ``u_xx`` (second). What a wanted stream
-    needs on its way through the layers is added: the value always, and the first derivative below each second one.
+    ``L u = sum_c b_c u_c + a_c u_cc``, for example ``Operator("L", {"u_t": 1.0, "u_xx": -nu})``. A residual that needs
+    its terms only in this combination costs one stream instead of one for each.
+    """
+
+    name: str
+    coefficients: Mapping[str, float]
+    """By the derivative's name, ``u_x`` or ``u_xx``."""
+
+    def of(self, values: Mapping[str, Tensor]) -> Tensor:
+        """L u from the derivatives themselves."""
+        return torch.stack([factor * values[name] for name, factor in self.coefficients.items()]).sum(0)
+
+
+class Streams:
+    """Which derivatives are wanted, in the order in which they are stacked: value, first derivatives, operators.
+
+    Names are ``u`` (the value), ``u_x`` (first derivative in coordinate x), ``u_xx`` (second) and those of operators.
+    What a wanted stream needs on its way through the layers is added: the value always, and the first derivative below
+    each second one.
 
     Args:
-        wanted: names of streams.
+        wanted: names of streams, or operators.
         coordinates: names of the inputs, in order.
 
     Raises:
-        ValueError: a name is not ``u``, ``u_<c>`` or ``u_<c><c>`` for a coordinate c.
+        ValueError: a name, or a derivative in an operator, is not ``u``, ``u_<c>`` or ``u_<c><c>`` for a coordinate c;
+            or two operators have the same name.
     """
 
-    def __init__(self, wanted: Iterable[str], coordinates: Sequence[str]) -> None:
-        second, first = [], []
-        for name in wanted:
-            if name in [f"u_{c}{c}" for c in coordinates]:
-                second.append(name[-1])
-            elif name in [f"u_{c}" for c in coordinates]:
-                first.append(name[-1])
-            elif name != "u":
-                allowed = ["u", *(f"u_{c}" for c in coordinates), *(f"u_{c}{c}" for c in coordinates)]
-                raise ValueError(f"stream {name!r}: allowed are {', '.join(allowed)}")
-        twice = sorted(set(second), key=list(coordinates).index)
-        once = sorted(set(first) - set(second), key=list(coordinates).index)
-        # First derivatives that have a second one stand in front, so that tanh_streams finds them by a slice.
-        self.first = tuple(coordinates.index(c) for c in [*twice, *once])
-        self.second = tuple(coordinates.index(c) for c in twice)
-        self.names = ("u", *(f"u_{c}" for c in [*twice, *once]), *(f"u_{c}{c}" for c in twice))
+    def __init__(self, wanted: Iterable[str | Operator], coordinates: Sequence[str]) -> None:
+        once, twice = ([f"u_{c * n}" for c in coordinates] for n in (1, 2))
+        operators: dict[str, Operator] = {}
+        needed: set[int] = set()
+        for one in wanted:
+            if isinstance(one, str):
+                if one in once:
+                    needed.add(once.index(one))
+                if one in [*once, "u"]:
+                    continue
+                one = Operator(one, {one: 1.0})
+            for name in one.coefficients:
+                if name not in [*once, *twice]:
+                    allowed = ", ".join(["u", *once, *twice])
+                    raise ValueError(f"stream {name!r}: allowed are {allowed}")
+            if operators.setdefault(one.name, one) != one:
+                raise ValueError(f"stream {one.name!r}: two operators have this name")
+        bent = {twice.index(n) for o in operators.values() for n in o.coefficients if n in twice}
+        # First derivatives that enter a second one stand in front.
+        self.first = (*sorted(bent), *sorted(needed - bent))
+        self.operators = tuple(
+            (
+                [o.coefficients.get(name, 0.0) for name in once],
+                [o.coefficients.get(name, 0.0) for name in twice],
+            )
+            for o in operators.values()
+        )
+        """Coefficients of the first and of the second derivatives, one per coordinate."""
+        self.names = ("u", *(once[c] for c in self.first), *operators)
 
     def __len__(self) -> int:
         return len(self.names)
 
 
+class _Tanh(torch.autograd.Function):
+    """tanh as ``-e/(e + 2)`` with ``e = expm1(-2 |z|)`` and the sign of z, to a few units in the last place.
+
+    What torch.compile makes of ``torch.tanh`` on a CPU takes three times as long as this.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        e = torch.expm1(-2 * z.abs())
+        a = torch.copysign(e / (e + 2), z)
+        ctx.save_for_backward(a)
+        return a
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        a: Tensor = ctx.saved_tensors[0]
+        return gradients[0] * (1 - a * a)
+
+
+def _tanh(z: Tensor) -> Tensor:
+    fast = torch.compiler.is_compiling() and z.device.type == "cpu"
+    if not fast:
+        return torch.tanh(z)
+    a: Tensor = _Tanh.apply(z)  # type: ignore[no-untyped-call]
+    return a
+
+
 def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
     """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m)."""
-    nf, ns = len(streams.first), len(streams.second)
-    if nf == 0:
-        return torch.tanh(z)
-    value, first, second = z.split([1, nf, ns])
-    a = torch.tanh(value)
+    if len(streams) == 1:
+        return _tanh(z)
+    value, *rest = z.unbind(0)
+    a = _tanh(value)
     slope = 1 - a * a
-    parts = [a, slope * first]
-    if ns:
-        parts.append(slope * (second - 2 * a * first[:ns].square()))
-    return torch.cat(parts)
+    first, operators = rest[: len(streams.first)], rest[len(streams.first) :]
+    parts = [a, *(slope * z_c for z_c in first)]
+    for z_o, (_, second) in zip(operators, streams.operators, strict=True):
+        squares = [second[c] * z_c.square() for c, z_c in zip(streams.first, first, strict=True) if second[c]]
+        parts.append(slope * (z_o - 2 * a * sum(squares)) if squares else slope * z_o)
+    return torch.stack(parts)
 
 
 class Features(nn.Module):
@@ -176,8 +237,14 @@ class Features(nn.Module):
         return torch.stack(
             [self._derivative(x, None, 0)]
             + [self._derivative(x, c, 1) for c in streams.first]
-            + [self._derivative(x, c, 2) for c in streams.second]
+            + [self._applied(x, *coefficients) for coefficients in streams.operators]
         )
+
+    def _applied(self, x: Tensor, once: Sequence[float], twice: Sequence[float]) -> Tensor:
+        """A linear operator on the inputs."""
+        orders = [(c, order, b) for order, factors in ((1, once), (2, twice)) for c, b in enumerate(factors) if b]
+        parts = [b * self._derivative(x, c, order) for c, order, b in orders]
+        return torch.stack(parts).sum(0) if parts else torch.zeros_like(self._derivative(x, None, 0))
 
     def _derivative(self, x: Tensor, coordinate: int | None, order: int) -> Tensor:
         raw = x[:, self.raw_of] * self.slope + self.offset if order == 0 else self.slope.expand(len(x), -1)
@@ -231,6 +298,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.coordinates = tuple(coordinates)
+        self.width = settings.width
         self.features = Features(settings, coordinates, lower, upper)
         sizes = [self.features.size, *[settings.width] * settings.depth, 1]
         self.layers = nn.ModuleList(nn.Linear(m, n, dtype=torch.float64) for m, n in pairwise(sizes))
@@ -252,8 +320,14 @@ class Network(nn.Module):
         """The stream of the value alone."""
         return Streams(["u"], self.coordinates)
 
-    def propagate(self, inputs: Tensor, streams: Streams) -> Tensor:
-        """Stacked streams of the inputs, (S, N, F), as ``features`` makes them -> streams of u, (S, N)."""
+    def propagate(self, inputs: Tensor, streams: Streams, record: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Stacked streams of the inputs, (S, N, F), as ``features`` makes them -> streams of u, (S, N).
+
+        Args:
+            inputs: of the first layer.
+            streams: which.
+            record: if given, every layer's inputs h and outputs z are appended, (S, N, m_in) and (S, N, m_out).
+        """
         h = inputs
         last = len(self.layers) - 1
         for i, (layer, scale) in enumerate(zip(self.layers, self.scales, strict=True)):
@@ -263,6 +337,8 @@ class Network(nn.Module):
                 z = z * scale
             # A constant has no derivative: the bias goes to the value, zeros to the other streams.
             z = z + nn.functional.pad(layer.bias[None, None], (0, 0, 0, 0, 0, len(streams) - 1))
+            if record is not None:
+                record.append((h, z))
             h = tanh_streams(z, streams) if i < last else z
         return h.squeeze(-1)
 

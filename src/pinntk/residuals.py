@@ -30,20 +30,50 @@ class Batch:
     fields: tuple[tuple[Tensor, ...], ...]
     """Per term of the region: the problem's data at the points."""
 
+    def split(self, count: int, *, pairs: bool = False) -> list[Batch]:
+        """Blocks of as many points each, up to one.
+
+        Args:
+            count: of blocks; no more than there are points.
+            pairs: whether the second half of the points are the images of the first; they stay together.
+        """
+        if count <= 1:
+            return [self]
+        rows = torch.arange(len(self.points), device=self.points.device)
+        chunks = (
+            [c.T.reshape(-1) for c in rows.view(2, -1).T.tensor_split(count)] if pairs else rows.tensor_split(count)
+        )
+        return [
+            Batch(
+                self.points[chunk],
+                self.inputs[:, chunk],
+                tuple(tuple(field[chunk] for field in fields) for fields in self.fields),
+            )
+            for chunk in chunks
+            if len(chunk)
+        ]
+
 
 class Residuals:
     """The strong-form residuals of a problem.
 
     Terms that share a region share one pass through the network with the union of their streams.
+
+    Args:
+        pde: the problem.
+        network: the network.
+        terms: other terms than the problem's own.
     """
 
-    def __init__(self, pde: PDE, network: Network) -> None:
+    def __init__(self, pde: PDE, network: Network, terms: Sequence[Term] | None = None) -> None:
         self.network = network
-        self.terms: tuple[Term, ...] = pde.terms()
+        self.terms: tuple[Term, ...] = pde.terms() if terms is None else tuple(terms)
         self.names = tuple(term.name for term in self.terms)
         self.regions = tuple(dict.fromkeys(term.region for term in self.terms))
-        self.terms_of = {region: [t for t in self.terms if t.region == region] for region in self.regions}
-        self.streams_of = {
+        self.terms_of: dict[str, list[Term]] = {
+            region: [t for t in self.terms if t.region == region] for region in self.regions
+        }
+        self.streams_of: dict[str, Streams] = {
             region: Streams([s for t in terms for s in t.streams], pde.coordinates)
             for region, terms in self.terms_of.items()
         }
@@ -64,12 +94,17 @@ class Residuals:
         """Residuals by term, each of shape (number of the term's residuals,), in the order of the problem's terms."""
         found: dict[str, Tensor] = {}
         for region in self.regions:
-            batch, streams = batches[region], self.streams_of[region]
-            stacked = self.network.propagate(batch.inputs, streams)
-            values = dict(zip(streams.names, stacked, strict=True))
-            for term, fields in zip(self.terms_of[region], batch.fields, strict=True):
-                found[term.name] = term.residual(values, *fields)
+            found |= self.of_region(region, batches[region])
         return {name: found[name] for name in self.names}
+
+    def of_region(self, region: str, batch: Batch) -> dict[str, Tensor]:
+        """Residuals of a region's terms."""
+        streams = self.streams_of[region]
+        values = dict(zip(streams.names, self.network.propagate(batch.inputs, streams), strict=True))
+        return {
+            term.name: term.residual(values, *fields)
+            for term, fields in zip(self.terms_of[region], batch.fields, strict=True)
+        }
 
 
 def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.methods.schedule import AdamSettings
-from pinntk.residuals import Batch
 
 
 class AdamMethod(Method):
@@ -36,13 +36,8 @@ class AdamMethod(Method):
         )
         if state is not None:
             self.optimizer.load_state_dict(state["optimizer"])
-        weights = self.term_weights()
-
-        def loss(batches: Mapping[str, Batch]) -> tuple[Tensor, Tensor]:
-            terms = self.loss_terms(batches)
-            return (weights * terms).sum(), terms
-
-        self._loss = torch.compile(loss, dynamic=False) if self.compiled else loss
+        self._weights = self.term_weights()
+        self._loss = BlockedLoss(self.residuals, self.settings.normalization, compile=self.compiled)
 
     def state(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict()}
@@ -51,12 +46,11 @@ class AdamMethod(Method):
         history: list[Tensor] = []
         with self.phase("adam"):
             while self.iteration < end and not self.stop_requested:
-                total, terms = self._loss(self.batches())
                 self.optimizer.zero_grad(set_to_none=True)
-                total.backward()
+                terms = self._loss.backward(self.batches(), self._weights)
                 self.settings.adam.set_rate(self.optimizer, self.iteration, self.total_iterations)
                 self.optimizer.step()
-                history.append(torch.cat([total.detach()[None], terms.detach()]))
+                history.append(torch.cat([(self._weights * terms).sum()[None], terms]))
                 self.iteration += 1
                 self.function_evaluations += 1
         self.record(("loss", *self.residuals.names), history, learning_rate=self.optimizer.param_groups[0]["lr"])

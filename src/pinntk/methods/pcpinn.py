@@ -72,13 +72,12 @@ class PCPINN(Method):
     @classmethod
     def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
         if pde.Discretization is None:
-            raise ValueError(
-                f"method=pcpinn: pde={pde.name} has no discrete form; allowed are problems with one: heat2d"
-            )
+            raise ValueError(f"method=pcpinn: pde={pde.name} has no discrete form; allowed are problems with one")
         if discretization is None:
             raise ValueError("discretization=null: pcpinn needs the settings of the problem's discrete form")
         if settings.weights:
             raise ValueError("method.weights: pcpinn has one term, its preconditioned residual; allowed is {}")
+        pde.discretize(discretization)  # a grid that cannot hold the problem is refused
 
     @property
     def total_iterations(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import STRICT
+from pinntk.network import STRICT, Operator
 from pinntk.references import Reference
 
 Array = NDArray[np.float64]
@@ -35,13 +35,24 @@ class Term:
     name: str
     region: Region
     """Where it is evaluated; "interior" terms make up L_r, all others L_b."""
-    streams: tuple[str, ...]
-    """The streams of the network that it uses: "u", "u_x", "u_xx" ..."""
+    streams: tuple[str | Operator, ...]
+    """The streams of the network that it uses: "u", "u_x", "u_xx" ..., or linear operators."""
     residual: Callable[..., Tensor]
     """(streams by name, *fields) -> residuals. On a periodic region a stream holds the lower face's points, then their
     images on the upper face."""
     fields: Callable[[Tensor], tuple[Tensor, ...]] = no_fields
     """Points (N, d) -> the data that the residual needs there; evaluated once per draw of points."""
+
+    @property
+    def derivatives(self) -> tuple[str, ...]:
+        """Names of u and its derivatives behind the streams, operators taken apart."""
+        names = [[s] if isinstance(s, str) else list(s.coefficients) for s in self.streams]
+        return tuple(dict.fromkeys(name for group in names for name in group))
+
+    def of_derivatives(self, values: Mapping[str, Tensor], *fields: Tensor) -> Tensor:
+        """The residual from u and its derivatives by name, for who has no streams."""
+        operators = {s.name: s.of(values) for s in self.streams if isinstance(s, Operator)}
+        return self.residual({**values, **operators}, *fields)
 
 
 def periodic(values: dict[str, Tensor]) -> Tensor:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from pinntk.pdes.base import ExactPDE, Term, periodic, value
+from pinntk.difference import (
+    periodic_derivative_order4,
+    periodic_derivative_spectral,
+    trigonometric_interpolation,
+)
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.network import Operator
+from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
+from pinntk.pdes.line import Evolution, EvolutionSettings, Steps
+
+
+class ConvectionDiscretization(EvolutionSettings):
+    """Settings of convection's discrete system."""
+
+    time_steps: Steps = 400
+    space: Literal["spectral", "order4"] = "spectral"
+    """Derivatives of the trigonometric polynomial through the nodes, or a stencil of five points."""
 
 
 class Convection(ExactPDE):
@@ -26,15 +44,47 @@ class Convection(ExactPDE):
         "Adam+L-BFGS": 4.19e-3,
         "GDND": 1.94e-3,
     }
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = ConvectionDiscretization
 
     beta: float = 40.0
 
     def terms(self) -> tuple[Term, ...]:
         return (
-            Term("residual", "interior", ("u_x", "u_t"), lambda s: s["u_t"] + self.beta * s["u_x"]),
+            Term("residual", "interior", (Operator("L", {"u_t": 1.0, "u_x": self.beta}),), lambda s: s["L"]),
             Term("initial", "initial", ("u",), value, lambda x: (torch.sin(x[:, 0]),)),
             Term("periodic", "periodic", ("u",), periodic),
         )
 
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(x[:, 0] - self.beta * x[:, 1])
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, ConvectionDiscretization)
+        return ConvectionDiscrete(settings, self.beta)
+
+
+class ConvectionDiscrete(Evolution):
+    """``u' = -beta D u`` on the circle; the last node is the first one's image, ``u_cells - u_0 = 0``."""
+
+    def __init__(self, settings: ConvectionDiscretization, beta: float) -> None:
+        cells = settings.cells
+        self.x = np.linspace(0.0, 2 * math.pi, cells + 1)
+        image = scipy.sparse.csr_array(([-1.0, 1.0], ([cells, cells], [0, cells])), shape=(cells + 1, cells + 1))
+        super().__init__(settings, initial=np.sin(self.x), evolves=np.append(np.ones(cells), 0.0), condition=image)
+        derivative = periodic_derivative_spectral if settings.space == "spectral" else periodic_derivative_order4
+        along = scipy.sparse.block_diag([-beta / (2 * math.pi) * derivative(cells), [[0.0]]])
+        first = scipy.sparse.csr_array(along)
+        self._derivatives = first, scipy.sparse.csr_array(first @ first)
+        self._first, self._second = (torch.from_numpy(matrix.toarray().T) for matrix in self._derivatives)
+
+    def rate(self, u: Tensor) -> Tensor:
+        return u @ self._first.to(u)
+
+    def acceleration(self, u: Tensor) -> Tensor:
+        return u @ self._second.to(u)
+
+    def derivatives(self, u: Array) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+        return self._derivatives
+
+    def basis(self, x: Array) -> Array:
+        return np.pad(trigonometric_interpolation(self.settings.cells, x / (2 * math.pi)), ((0, 0), (0, 1)))

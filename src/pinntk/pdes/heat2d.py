@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pinntk import references
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.network import Operator
 from pinntk.pdes.base import PDE, Term, value, vanishing
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 
@@ -57,10 +58,8 @@ class Heat2D(PDE):
             Term(
                 "residual",
                 "interior",
-                ("u", "u_t", "u_xx", "u_yy"),
-                lambda s, f: (
-                    s["u_t"] - self.diffusivity * (s["u_xx"] + s["u_yy"]) - torch.sin(self.k * s["u"].square()) * f
-                ),
+                ("u", Operator("L", {"u_t": 1.0, "u_xx": -self.diffusivity, "u_yy": -self.diffusivity})),
+                lambda s, f: s["L"] - torch.sin(self.k * s["u"].square()) * f,
                 lambda x: (self.forcing(x),),
             ),
             Term("initial", "initial", ("u",), value, lambda x: (self.initial(x),)),

@@ -16,7 +16,7 @@ with it only settle where the true rate is below ``2/dt``: on the solution that 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -25,11 +25,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pinntk.difference import second_derivative_order4, second_derivative_spectral
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.preconditioner import Array, BlockTriangular
-
-MAX_NODES = 100_000_000
+from pinntk.difference import lagrange_stencil, second_derivative_order4, second_derivative_spectral, with_walls
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings, check_size
+from pinntk.preconditioner import Array, Blocks
 
 
 class Heat2DDiscretization(DiscretizationSettings):
@@ -46,10 +44,7 @@ class Heat2DDiscretization(DiscretizationSettings):
 
     @model_validator(mode="after")
     def _size(self) -> Heat2DDiscretization:
-        if (nodes := (self.cells + 1) ** 2 * (self.time_steps + 1)) > MAX_NODES:
-            raise ValueError(
-                f"cells={self.cells} and time_steps={self.time_steps} make {nodes:,} nodes; allowed are {MAX_NODES:,}"
-            )
+        check_size((self.cells + 1) ** 2 * (self.time_steps + 1), cells=self.cells, time_steps=self.time_steps)
         return self
 
 
@@ -79,13 +74,20 @@ class Heat2DDiscrete(DiscreteProblem):
 
         order4 = second_derivative_order4(cells)
         self.second = second_derivative_spectral(cells) if settings.space == "spectral" else order4.toarray()
-        # The blocks of P without reaction; rows and columns of the sides are the identity's.
-        along = scipy.sparse.block_diag([[[0.0]], order4, [[0.0]]])
-        inside = scipy.sparse.diags_array(np.pad(np.ones(cells - 1), 1))
-        laplacian = scipy.sparse.kron(along, inside) + scipy.sparse.kron(inside, along)
-        self._diffusion = scipy.sparse.csr_array(self.step / 2 * diffusivity * laplacian)
         self._identity = scipy.sparse.eye_array(self.shape[1], format="csr")
+        inside = self._inside_axis
         self._inside = scipy.sparse.csr_array(scipy.sparse.kron(inside, inside))
+        self._order4 = self._diffusion(order4)
+
+    @property
+    def _inside_axis(self) -> Any:
+        return scipy.sparse.diags_array(np.pad(np.ones(self.settings.cells - 1), 1))
+
+    def _diffusion(self, second: Array | scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+        """dt/2 D Laplace_h of the inner nodes; rows and columns of the sides are zero."""
+        along, inside = with_walls(second), self._inside_axis
+        laplacian = scipy.sparse.kron(along, inside) + scipy.sparse.kron(inside, along)
+        return scipy.sparse.csr_array(self.step / 2 * self.diffusivity * laplacian)
 
     def _sines(self, mx: int, my: int) -> Array:
         """sin(mx pi x) sin(my pi y) on one level's nodes, (nodes,), exactly zero on the sides."""
@@ -114,22 +116,28 @@ class Heat2DDiscrete(DiscreteProblem):
             rows[0] -= torch.from_numpy(self.initial).to(u).reshape(side, side)
         return rows[start - back :].reshape(stop - start, -1)
 
-    def linearize(self, u: Array, start: int = 0, stop: int | None = None) -> BlockTriangular:
-        settings, part = self.settings, u[start:stop]
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        return self._blocks(self._diffusion(self.second), self._rates(u[start:stop], start, stop), start == 0)
+
+    def approximation(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        rates = self._rates(u[start:stop], start, stop)
+        if self.settings.growth is not None:
+            rates = np.minimum(rates, self.settings.growth)
+        return self._blocks(self._order4, rates, start == 0)
+
+    def _rates(self, part: Array, start: int, stop: int | None) -> Array:
+        """dt/2 times the reaction's rate, (levels, nodes)."""
         slope = 2 * self.k * part * np.cos(self.k * part**2)
-        rate = self.step / 2 * self.modulation[start:stop, None] * self.source * slope
-        if settings.growth is not None:
-            rate = np.minimum(rate, settings.growth)
-        change = [self._diffusion + scipy.sparse.diags_array(row) if row.any() else self._diffusion for row in rate]
+        return np.asarray(self.step / 2 * self.modulation[start:stop, None] * self.source * slope)
+
+    def _blocks(self, diffusion: scipy.sparse.csr_array, rates: Array, first: bool) -> Blocks:
+        change = [diffusion + scipy.sparse.diags_array(row) if row.any() else diffusion for row in rates]
         # Levels without reaction (u = 0) share one block: the same change makes the same block, factored once.
         blocks = {id(c): (self._identity - c, -(self._inside + c)) for c in change}
         diagonal = [blocks[id(c)][0] for c in change]
-        if start == 0:
+        if first:
             diagonal[0] = self._identity
-        lower = [None, *(blocks[id(c)][1] for c in change[:-1])]
-        return BlockTriangular(
-            diagonal, [lower], drop_tolerance=settings.drop_tolerance, fill_factor=settings.fill_factor
-        )
+        return Blocks(diagonal, [[None, *(blocks[id(c)][1] for c in change[:-1])]])
 
     def interpolate(self, u: Array, points: Array) -> Array:
         """u at points (n, 3): the sine series in space, cubic in time (exact at the levels); the sides count as zero.
@@ -140,27 +148,15 @@ class Heat2DDiscrete(DiscreteProblem):
         if not ((points >= 0) & (points <= [1.0, 1.0, self.end])).all():
             raise ValueError(f"points: must lie in [0, 1] x [0, 1] x [0, {self.end:g}]")
         cells, levels = self.settings.cells, self.shape[0]
-        stencil = min(4, levels)
-        position = points[:, 2] / self.step
-        first = np.clip(np.floor(position).astype(int) - 1, 0, levels - stencil)
-        weights = _lagrange(position - first, stencil)
+        first, weights = lagrange_stencil(points[:, 2] / self.step, levels, 4)
         grid = u.reshape(levels, cells + 1, cells + 1)[:, 1:-1, 1:-1]
         frequencies = np.pi * np.arange(1, cells)
         values = np.empty(len(points))
         order = np.argsort(first, kind="stable")
         for chosen in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
             level = first[chosen[0]]
-            series = scipy.fft.dstn(grid[level : level + stencil], type=1, axes=(1, 2)) / cells**2
+            series = scipy.fft.dstn(grid[level : level + weights.shape[1]], type=1, axes=(1, 2)) / cells**2
             x, y = (np.sin(np.outer(points[chosen, axis], frequencies)) for axis in (0, 1))
             at_levels = np.stack([((x @ modes) * y).sum(axis=1) for modes in series], axis=1)
             values[chosen] = (weights[chosen] * at_levels).sum(axis=1)
         return values
-
-
-def _lagrange(position: Array, count: int) -> Array:
-    """Weights of the polynomial through the nodes 0, ..., count - 1 at positions (n,): (n, count)."""
-    nodes = np.arange(count)
-    factors = [
-        np.prod([(position - other) / (node - other) for other in nodes if other != node], axis=0) for node in nodes
-    ]
-    return np.stack([np.broadcast_to(factor, position.shape) for factor in factors], axis=1)

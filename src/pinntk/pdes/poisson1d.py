@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+import scipy.sparse
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.pdes.base import ExactPDE, Term, vanishing
+from pinntk.difference import second_derivative_order4, second_derivative_spectral, sine_interpolation, with_walls
+from pinntk.discretization import Blocks, DiscreteProblem, DiscretizationSettings
+from pinntk.pdes.base import Array, ExactPDE, Term, vanishing
+from pinntk.pdes.line import Cells, Line, LineSettings
+
+
+class Poisson1DDiscretization(LineSettings):
+    """Settings of the Poisson equation's discrete system."""
+
+    cells: Cells = 200
+    tolerance: Annotated[float, Field(ge=0)] = 1e-8  # f is (a pi)^2 in size
+    space: Literal["spectral", "order4"] = "order4"
+    """Derivatives of the sine series through the nodes, or a stencil of five points."""
 
 
 class Poisson1D(ExactPDE):
@@ -20,6 +34,7 @@ class Poisson1D(ExactPDE):
     lower: ClassVar[tuple[float, ...]] = (0.0,)
     upper: ClassVar[tuple[float, ...]] = (1.0,)
     evaluation_shape: ClassVar[tuple[int, ...]] = (1001,)
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = Poisson1DDiscretization
 
     # Two intervals of the evaluation grid per half wave at most: at a = 1000 the solution vanishes on all of the grid.
     a: Annotated[StrictInt, Field(ge=1, le=500)] = 4
@@ -33,3 +48,41 @@ class Poisson1D(ExactPDE):
 
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(self.a * math.pi * x[:, 0])
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, Poisson1DDiscretization)
+        return Poisson1DDiscrete(settings, self)
+
+
+class Poisson1DDiscrete(Line):
+    """``D2 u = f`` at the inner nodes, ``u = 0`` at the ends: one level.
+
+    Raises:
+        ValueError: the grid cannot hold f.
+    """
+
+    settings: Poisson1DDiscretization
+
+    def __init__(self, settings: Poisson1DDiscretization, pde: Poisson1D) -> None:
+        cells = settings.cells
+        if cells < 2 * pde.a + 2:
+            raise ValueError(
+                f"discretization.cells={cells}: pde.a={pde.a} needs at least {2 * pde.a + 2}, two cells a half wave"
+            )
+        self.x = np.linspace(0.0, 1.0, cells + 1)
+        super().__init__(settings, None)
+        second = second_derivative_spectral if settings.space == "spectral" else second_derivative_order4
+        ends = scipy.sparse.diags_array(np.pad(np.zeros(cells - 1), 1, constant_values=1.0))
+        self.matrix = scipy.sparse.csr_array(with_walls(second(cells)) + ends)
+        inner = pde.solution(torch.from_numpy(self.x[1:-1, None])).numpy()
+        self.right = np.pad(-((pde.a * math.pi) ** 2) * inner, 1)
+        self._transposed = torch.from_numpy(self.matrix.toarray().T)
+
+    def residual(self, u: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        return u @ self._transposed.to(u) - torch.from_numpy(self.right).to(u)
+
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        return Blocks([self.matrix])
+
+    def basis(self, x: Array) -> Array:
+        return sine_interpolation(self.settings.cells, x)

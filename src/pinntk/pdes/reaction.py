@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import numpy as np
+import scipy.sparse
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pinntk.pdes.base import ExactPDE, Term, periodic, value
+from pinntk.difference import lagrange_stencil
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
+from pinntk.pdes.line import LAGRANGE, Evolution, EvolutionSettings, Steps
+
+
+class ReactionDiscretization(EvolutionSettings):
+    """Settings of the reaction's discrete system."""
+
+    time_steps: Steps = 100
+    window: Annotated[int, Field(ge=1)] = 1
 
 
 class Reaction(ExactPDE):
@@ -27,6 +40,7 @@ class Reaction(ExactPDE):
         "Adam+L-BFGS": 1.92e-2,
         "GDND": 9.92e-3,
     }
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = ReactionDiscretization
 
     rho: float = 5.0
 
@@ -44,3 +58,43 @@ class Reaction(ExactPDE):
     def solution(self, x: Tensor) -> Tensor:
         # The same as 1 / (1 + (1/h - 1) e^{-rho t}), in a form in which nothing overflows.
         return torch.sigmoid(self.rho * x[:, 1] - torch.log(torch.expm1(-self._exponent(x))))
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, ReactionDiscretization)
+        return ReactionDiscrete(settings, self.rho)
+
+
+class ReactionDiscrete(Evolution):
+    """``u' = rho u (1 - u)`` at every node by itself.
+
+    The initial values agree at both ends, so the periodic condition holds without being asked for.
+    """
+
+    def __init__(self, settings: ReactionDiscretization, rho: float) -> None:
+        nodes = settings.cells + 1
+        self.x = np.linspace(0.0, 2 * math.pi, nodes)
+        initial = np.exp(Reaction._exponent(torch.from_numpy(self.x)[:, None]).numpy())
+        super().__init__(
+            settings, initial=initial, evolves=np.ones(nodes), condition=scipy.sparse.csr_array((nodes, nodes))
+        )
+        self.rho = rho
+
+    def rate(self, u: Tensor) -> Tensor:
+        return self.rho * u * (1 - u)
+
+    def acceleration(self, u: Tensor) -> Tensor:
+        return self.rho * (1 - 2 * u) * self.rate(u)
+
+    def derivatives(self, u: Array) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+        slope = self.rho * (1 - 2 * u)
+        bend = slope**2 - 2 * self.rho**2 * u * (1 - u)
+        return scipy.sparse.csr_array(scipy.sparse.diags_array(slope)), scipy.sparse.csr_array(
+            scipy.sparse.diags_array(bend)
+        )
+
+    def basis(self, x: Array) -> Array:
+        cells = self.settings.cells
+        first, weights = lagrange_stencil(x * (cells / (2 * math.pi)), cells + 1, LAGRANGE)
+        rows = np.zeros((len(x), cells + 1))
+        np.put_along_axis(rows, first[:, None] + np.arange(weights.shape[1]), weights, axis=1)
+        return rows

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+import scipy.sparse
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.pdes.base import ExactPDE, Term, value, vanishing
+from pinntk.difference import second_derivative_order4, second_derivative_spectral, sine_interpolation, with_walls
+from pinntk.discretization import Blocks, DiscreteProblem, DiscretizationSettings
+from pinntk.network import Operator
+from pinntk.pdes.base import Array, ExactPDE, Term, value, vanishing
+from pinntk.pdes.line import Line, MarchingSettings
+
+
+class WaveDiscretization(MarchingSettings):
+    """Settings of the wave equation's discrete system."""
+
+    space: Literal["spectral", "order4"] = "spectral"
+    """Derivatives of the sine series through the nodes, or a stencil of five points."""
 
 
 class Wave(ExactPDE):
@@ -30,6 +43,7 @@ class Wave(ExactPDE):
         "GDND": 1.27e-2,
     }
     published_note: ClassVar[str] = "PINN-NTK and PCPINN at a=4; Adam, Adam+L-BFGS and GDND at a=5"
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = WaveDiscretization
 
     # Two intervals of the evaluation grid per half wave at most: at a = 256 the second mode vanishes on all of the
     # grid.
@@ -38,7 +52,7 @@ class Wave(ExactPDE):
 
     def terms(self) -> tuple[Term, ...]:
         return (
-            Term("residual", "interior", ("u_xx", "u_tt"), lambda s: s["u_tt"] - self.C * s["u_xx"]),
+            Term("residual", "interior", (Operator("L", {"u_tt": 1.0, "u_xx": -self.C}),), lambda s: s["L"]),
             Term("initial", "initial", ("u",), value, lambda x: (self.solution(x),)),
             Term("velocity", "initial", ("u_t",), lambda s: s["u_t"]),
             Term("boundary", "boundary", ("u",), vanishing),
@@ -49,3 +63,78 @@ class Wave(ExactPDE):
             return torch.sin(k * math.pi * x[:, 0]) * torch.cos(k * math.sqrt(self.C) * math.pi * x[:, 1])
 
         return mode(1) + mode(self.a) / 2
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, WaveDiscretization)
+        return WaveDiscrete(settings, self)
+
+
+class WaveDiscrete(Line):
+    """The compact two-step scheme of fourth order in time, with ``kappa = C dt^2 / 12``::
+
+        (I - kappa D2) u_n - (2 I + 10 kappa D2) u_{n-1} + (I - kappa D2) u_{n-2} = 0
+
+    Level 1 is half of that with ``u_{-1} = u_1``, as u_t = 0 wants it:
+    ``(I - kappa D2) u_1 - (I + 5 kappa D2) u_0 = 0``.
+
+    Raises:
+        ValueError: the grid cannot hold the initial values, or the scheme is not stable on it.
+    """
+
+    settings: WaveDiscretization
+
+    def __init__(self, settings: WaveDiscretization, pde: Wave) -> None:
+        cells, steps = settings.cells, settings.time_steps
+        if cells < 2 * pde.a + 2:
+            raise ValueError(
+                f"discretization.cells={cells}: pde.a={pde.a} needs at least {2 * pde.a + 2}, two cells a half wave"
+            )
+        # |D2| <= (pi cells)^2 for both derivatives; the scheme is stable for C |D2| dt^2 <= 6.
+        enough = math.ceil(math.sqrt(pde.C / 6) * math.pi * cells)
+        if steps < enough:
+            raise ValueError(
+                f"discretization.time_steps={steps}: the scheme is unstable with cells={cells}; needed are at least"
+                f" {enough}"
+            )
+        self.x = np.linspace(0.0, 1.0, cells + 1)
+        super().__init__(settings, np.linspace(0.0, 1.0, steps + 1))
+        start = torch.from_numpy(np.stack([self.x, np.zeros_like(self.x)], axis=1))
+        self.initial = pde.solution(start).numpy() * (self.x % 1 != 0)
+        second = second_derivative_spectral if settings.space == "spectral" else second_derivative_order4
+        weighted = pde.C / (12 * steps**2) * with_walls(second(cells))
+        self._identity = scipy.sparse.eye_array(cells + 1, format="csr")
+        inside = scipy.sparse.diags_array(np.pad(np.ones(cells - 1), 1))
+        self._now = scipy.sparse.csr_array(self._identity - weighted)
+        self._before = {
+            1: scipy.sparse.csr_array(-(inside + 5 * weighted)),
+            2: scipy.sparse.csr_array(-(2 * inside + 10 * weighted)),
+        }
+        self._last = scipy.sparse.csr_array(inside - weighted)
+        self._dense = {id(m): torch.from_numpy(m.toarray().T) for m in (self._now, self._last, *self._before.values())}
+
+    def residual(self, u: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        stop = self.shape[0] if stop is None else stop
+
+        def times(matrix: scipy.sparse.csr_array, part: Tensor) -> Tensor:
+            return part @ self._dense[id(matrix)].to(u)
+
+        rows = []
+        if start == 0:
+            rows.append(u[:1] - torch.from_numpy(self.initial).to(u))
+        if start <= 1 < stop:
+            rows.append(times(self._now, u[1:2]) + times(self._before[1], u[:1]))
+        first = max(start, 2)
+        if first < stop:
+            now, before, last = (u[first - lag : stop - lag] for lag in range(3))
+            rows.append(times(self._now, now) + times(self._before[2], before) + times(self._last, last))
+        return torch.cat(rows)
+
+    def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        levels = range(self.shape[0])[start:stop]
+        return Blocks(
+            [self._now if n else self._identity for n in levels],
+            [[self._before[min(n, 2)] if n else None for n in levels], [self._last if n > 1 else None for n in levels]],
+        )
+
+    def basis(self, x: Array) -> Array:
+        return sine_interpolation(self.settings.cells, x)

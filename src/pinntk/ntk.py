@@ -1,0 +1,222 @@
+"""The neural tangent kernel ``K = J J^T`` from a factored Jacobian (paper, section 2; Wang, Yu, Perdikaris 2022).
+
+A row of J is the gradient of one residual, which depends on the network at its own point (or pair of points) only.
+With a layer's input streams ``h_is`` and the cotangents ``d_is = dr_i/dz_is`` of its outputs, i the residual and s the
+stream, the row's part for that layer's weights is ``sum_s d_is h_is^T``, and for its biases ``d_iu``, the cotangent of
+the value's stream. So two arrays of size N S m per layer stand for N rows of m^2 entries, and every product with J
+follows from them::
+
+    K_ij = sum over layers, s, s' of (d_is . d_js') (h_is . h_js')  +  d_iu . d_ju
+
+One forward pass and one backward pass of ``sum_i r_i`` per term give all factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pinntk.residuals import Batch, Residuals
+
+BLOCK = 2**22
+"""Entries of one block of stream products in ``gram``: 32 MiB in float64, whatever the number of rows."""
+
+
+@dataclass(frozen=True)
+class LayerFactors:
+    """One layer's part of the rows of one term."""
+
+    inputs: Tensor
+    """h, (S, N, m_in); for residuals of pairs of points the streams of both, (2 S, N, m_in)."""
+    cotangents: Tensor
+    """d, (S, N, m_out)."""
+    scale: float
+    """The factor in front of the layer's weights (``Network.scales``)."""
+    values: int
+    """How many of the first streams are values, which the bias enters: 1, or 2 for pairs."""
+
+    def rows(self, part: slice) -> LayerFactors:
+        """The same for some of the rows."""
+        return LayerFactors(self.inputs[:, part], self.cotangents[:, part], self.scale, self.values)
+
+    @property
+    def bias(self) -> Tensor:
+        """The rows' entries for the biases, (N, m_out)."""
+        return self.cotangents[: self.values].sum(0)
+
+    def dense(self) -> Tensor:
+        """The rows' entries for weights (row-major) and biases, (N, m_out (m_in + 1))."""
+        weights = torch.einsum("sno,sni->noi", self.cotangents, self.inputs) * self.scale
+        return torch.cat([weights.flatten(1), self.bias], dim=1)
+
+    def times(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """The rows times a direction: (m_out, m_in) and (m_out,) to (N,)."""
+        along = (self.cotangents * (self.inputs @ weight.T)).sum(dim=(0, 2))
+        return self.scale * along + self.bias @ bias
+
+    def transposed(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """The combination of rows with coefficients a (N,): its weights (m_out, m_in) and biases (m_out,)."""
+        weighted = self.cotangents * a[:, None]
+        weight = weighted.flatten(0, 1).T @ self.inputs.flatten(0, 1)
+        return self.scale * weight, weighted[: self.values].sum(dim=(0, 1))
+
+    def squares(self) -> Tensor:
+        """Squared norm of each row, (N,)."""
+        squares = self.bias.square().sum(1)
+        count = len(self.inputs)
+        for s in range(count):
+            for t in range(s + 1):
+                twice = 1 if s == t else 2
+                d = (self.cotangents[s] * self.cotangents[t]).sum(1)
+                h = (self.inputs[s] * self.inputs[t]).sum(1)
+                squares = squares + twice * self.scale**2 * d * h
+        return squares
+
+
+def layer_gram(a: LayerFactors, b: LayerFactors) -> Tensor:
+    """One layer's part of ``J_a J_b^T``, (N_a, N_b).
+
+    By the sum over pairs of streams, or by the rows themselves where they are short: for m_in inputs and m_out outputs
+    that is S_a S_b (m_in + m_out) against (m_in + 1) m_out multiplications per entry.
+    """
+    (sa, na, m_in), (sb, nb, m_out) = a.inputs.shape, b.cotangents.shape
+    if (m_in + 1) * m_out <= sa * sb * (m_in + m_out):
+        return a.dense() @ b.dense().T
+    gram = a.bias @ b.bias.T
+    d = a.cotangents.flatten(0, 1) @ b.cotangents.flatten(0, 1).T
+    h = a.inputs.flatten(0, 1) @ b.inputs.flatten(0, 1).T
+    products = d.mul_(h).view(sa, na, sb, nb).sum(dim=(0, 2))
+    return gram.add_(products, alpha=a.scale**2)
+
+
+class FactoredJacobian:
+    """J of a residual function at the network's current parameters, with rows in the order of the terms.
+
+    Columns stand in the order of ``network.parameters()``: every layer's weights, row by row, then its biases.
+
+    Args:
+        network: the network's layers, for the shapes of its parameters.
+        factors: by term, the factors of every layer from the first to the last.
+
+    Attributes:
+        names: of the terms.
+        slices: of each term's rows.
+        shape: (N, P).
+    """
+
+    def __init__(self, network: nn.Module, factors: Mapping[str, list[LayerFactors]]) -> None:
+        self.factors = dict(factors)
+        self.names = tuple(factors)
+        counts = [layers[0].inputs.shape[1] for layers in self.factors.values()]
+        ends = torch.tensor(counts).cumsum(0).tolist()
+        self.slices = {n: slice(end - count, end) for n, count, end in zip(self.names, counts, ends, strict=True)}
+        self.shape = sum(counts), sum(p.numel() for p in network.parameters())
+        self._sizes = [(layer.cotangents.shape[2], layer.inputs.shape[2]) for layer in self.factors[self.names[0]]]
+
+    @classmethod
+    def of(cls, residuals: Residuals, batches: Mapping[str, Batch]) -> FactoredJacobian:
+        """The Jacobian of all terms at the prepared points."""
+        return cls(residuals.network, dict(_factor(residuals, batches)))
+
+    def _split(self, v: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """A vector (P,) -> every layer's weights and biases."""
+        if v.shape != self.shape[1:]:
+            raise ValueError(f"v: came shape {tuple(v.shape)}; needed is ({self.shape[1]},)")
+        pieces = v.split([size for m_out, m_in in self._sizes for size in (m_out * m_in, m_out)])
+        return [(pieces[2 * i].view(size), pieces[2 * i + 1]) for i, size in enumerate(self._sizes)]
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """``J v``: (P,) to (N,)."""
+        parts = self._split(v)
+        return torch.cat(
+            [
+                torch.stack([layer.times(*part) for layer, part in zip(layers, parts, strict=True)]).sum(0)
+                for layers in self.factors.values()
+            ]
+        )
+
+    def rmatvec(self, a: Tensor) -> Tensor:
+        """``J^T a``: (N,) to (P,)."""
+        if a.shape != self.shape[:1]:
+            raise ValueError(f"a: came shape {tuple(a.shape)}; needed is ({self.shape[0]},)")
+        total = torch.zeros(self.shape[1], dtype=a.dtype, device=a.device)
+        for name, layers in self.factors.items():
+            pieces = [piece.flatten() for layer in layers for piece in layer.transposed(a[self.slices[name]])]
+            total += torch.cat(pieces)
+        return total
+
+    def dense(self) -> Tensor:
+        """J itself, (N, P)."""
+        return torch.cat([torch.cat([la.dense() for la in layers], dim=1) for layers in self.factors.values()])
+
+    def squares(self, name: str) -> Tensor:
+        """The diagonal of a term's block of K, (N_term,)."""
+        return torch.stack([layer.squares() for layer in self.factors[name]]).sum(0)
+
+    def traces(self) -> dict[str, Tensor]:
+        """Trace of every term's diagonal block of K, scalars by name."""
+        return {name: self.squares(name).sum() for name in self.names}
+
+    def gram(self) -> Tensor:
+        """``K = J J^T``, (N, N), in blocks of rows: memory beyond K itself is bounded by `BLOCK`."""
+        first = self.factors[self.names[0]][0].inputs
+        gram = torch.empty(self.shape[0], self.shape[0], dtype=first.dtype, device=first.device)
+        blocks = [(name, part) for name in self.names for part in self._row_blocks(name)]
+        for i, (a, rows) in enumerate(blocks):
+            for b, columns in blocks[: i + 1]:
+                block = self.block(a, b, rows, columns)
+                at, to = (_shifted(part, self.slices[name]) for name, part in ((a, rows), (b, columns)))
+                gram[at, to] = block
+                gram[to, at] = block.T
+        return gram
+
+    def block(self, a: str, b: str, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """``J_a J_b^T`` for some rows of term a and of term b."""
+        pairs = zip(self.factors[a], self.factors[b], strict=True)
+        return torch.stack([layer_gram(x.rows(rows), y.rows(columns)) for x, y in pairs]).sum(0)
+
+    def _row_blocks(self, name: str) -> Iterable[slice]:
+        streams, rows, _ = self.factors[name][0].inputs.shape
+        step = max(1, int(BLOCK**0.5) // streams)
+        return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _shifted(part: slice, by: slice) -> slice:
+    return slice(by.start + part.start, by.start + part.stop)
+
+
+def _factor(residuals: Residuals, batches: Mapping[str, Batch]) -> Iterable[tuple[str, list[LayerFactors]]]:
+    found: dict[str, list[LayerFactors]] = {}
+    network = residuals.network
+    for region in residuals.regions:
+        batch, streams = batches[region], residuals.streams_of[region]
+        record: list[tuple[Tensor, Tensor]] = []
+        with torch.enable_grad():
+            stacked = network.propagate(batch.inputs, streams, record)
+            values = dict(zip(streams.names, stacked, strict=True))
+            terms = residuals.terms_of[region]
+            made = [t.residual(values, *fields) for t, fields in zip(terms, batch.fields, strict=True)]
+        pair = 2 if region == "periodic" else 1
+        for term, r in zip(terms, made, strict=True):
+            cotangents = torch.autograd.grad(
+                r.sum(), [z for _, z in record], retain_graph=term is not terms[-1], materialize_grads=True
+            )
+            found[term.name] = [
+                LayerFactors(_by_row(h.detach(), pair), _by_row(d, pair), scale, pair)
+                for (h, _), d, scale in zip(record, cotangents, network.scales, strict=True)
+            ]
+    return ((name, found[name]) for name in residuals.names)
+
+
+def _by_row(x: Tensor, pair: int) -> Tensor:
+    """(S, pair N, m) -> (pair S, N, m): a row's own points side by side among its streams."""
+    streams, points, width = x.shape
+    return x.view(streams, pair, points // pair, width).flatten(0, 1)
+
+
+def spectral_norm(matrix: Tensor) -> float:
+    """Largest absolute eigenvalue of a symmetric matrix."""
+    return float(torch.linalg.eigvalsh(matrix).abs().max())
