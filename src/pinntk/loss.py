@@ -1,17 +1,19 @@
-"""The weighted loss and its gradient, block by block.
+"""The weighted loss, its gradient and the kernel's traces, block by block.
 
 On a processor a training step spends its time in matrix products and in reading and writing what lies between them.
-Blocks of points whose streams stay in the cache are forward and backward before the next block's turn; the gradient is
-the sum. A GPU wants everything at once.
+Blocks of points whose streams stay in the cache go forward and backward before the next block's turn; the gradient is
+the sum. A GPU wants everything at once. The backward pass is written out (`Network.backpropagate`), not recorded:
+compiled, a block is one graph, and the same pass gives the factors of the kernel (`pinntk.ntk`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from pinntk.ntk import factor_region
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
 
 ELEMENTS = 400_000
@@ -30,10 +32,9 @@ class BlockedLoss:
     def __init__(self, residuals: Residuals, normalization: Normalization, *, compile: bool) -> None:
         self.residuals = residuals
         self.normalization = normalization
-        compiled: Callable[..., tuple[Tensor, Tensor]] = (
-            torch.compile(self._block, dynamic=False) if compile else self._block
-        )
-        self._compute = compiled
+        self.parameters = list(residuals.network.parameters())
+        self._weighted = torch.compile(self._weighted_block, dynamic=False) if compile else self._weighted_block
+        self._by_term = torch.compile(self._term_block, dynamic=False) if compile else self._term_block
         self._split: tuple[object, list[tuple[str, Batch, float]]] | None = None
 
     def backward(self, batches: Mapping[str, Batch], weights: Tensor) -> Tensor:
@@ -49,19 +50,67 @@ class BlockedLoss:
         names = self.residuals.names
         weight = dict(zip(names, weights.unbind(), strict=True))
         found = dict.fromkeys(names, torch.zeros((), dtype=weights.dtype, device=weights.device))
-        for region, block, share in self._blocks(batches):
-            terms = [term.name for term in self.residuals.terms_of[region]]
-            total, losses = self._compute(region, block, torch.stack([weight[name] for name in terms]), share)
-            total.backward()
-            for name, loss in zip(terms, losses.unbind(), strict=True):
-                found[name] = found[name] + loss
+        with torch.no_grad():
+            for region, block, share in self._blocks(batches):
+                terms = [term.name for term in self.residuals.terms_of[region]]
+                losses, gradient = self._weighted(region, block, share, torch.stack([weight[n] for n in terms]))
+                self._accumulate(gradient)
+                for name, loss in zip(terms, losses.unbind(), strict=True):
+                    found[name] = found[name] + loss
         return torch.stack([found[name] for name in names])
 
-    def _block(self, region: str, block: Batch, weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        """A block's part of the weighted loss, and of the losses of the region's terms (detached)."""
-        found = self.residuals.of_region(region, block)
-        losses = share * term_losses(list(found.values()), self.normalization)
-        return (weights * losses).sum(), losses.detach()
+    def by_term(self, batches: Mapping[str, Batch]) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses, traces of the kernel's diagonal blocks and gradients of every term, unweighted.
+
+        Returns:
+            losses (T,); traces (T,), sums over the term's points; gradients (T, P), parameters in their order.
+        """
+        found: dict[str, list[Tensor]] = {}
+        with torch.no_grad():
+            for region, block, share in self._blocks(batches):
+                terms = [term.name for term in self.residuals.terms_of[region]]
+                for name, parts in zip(terms, self._by_term(region, block, share), strict=True):
+                    found[name] = [x + y for x, y in zip(found[name], parts, strict=True)] if name in found else parts
+        losses, traces, gradients = zip(*[found[name] for name in self.residuals.names], strict=True)
+        return torch.stack(losses), torch.stack(traces), torch.stack(gradients)
+
+    def _accumulate(self, gradient: list[Tensor]) -> None:
+        for parameter, part in zip(self.parameters, gradient, strict=True):
+            if parameter.grad is None:
+                parameter.grad = part
+            else:
+                parameter.grad += part
+
+    def _weighted_block(self, region: str, block: Batch, share: float, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """A block's part of the region's losses, and of the gradient of their weighted sum."""
+        network, streams = self.residuals.network, self.residuals.streams_of[region]
+        record: list[tuple[Tensor, Tensor]] = []
+        stacked = network.propagate(block.inputs, streams, record)
+
+        def loss(stacked: Tensor) -> tuple[Tensor, Tensor]:
+            found = self.residuals.of_streams(region, block, stacked)
+            losses = share * term_losses(list(found.values()), self.normalization)
+            return (weights * losses).sum(), losses
+
+        cotangents, losses = torch.func.grad(loss, has_aux=True)(stacked)
+        gradient = []
+        layers = zip(record, network.backpropagate(record, streams, cotangents), network.scales, strict=True)
+        for (h, _), d, scale in layers:
+            weight = d.flatten(0, 1).T @ h.flatten(0, 1)
+            gradient += [weight if scale == 1.0 else scale * weight, d[0].sum(0)]
+        return losses, gradient
+
+    def _term_block(self, region: str, block: Batch, share: float) -> list[list[Tensor]]:
+        """A block's part of every term of the region: loss, trace, gradient (P,)."""
+        parts = []
+        for term in factor_region(self.residuals, region, block).values():
+            r = term.residuals
+            loss = share * term_losses([r], self.normalization)[0]
+            slope = 2 * share / len(r) * r if self.normalization == "mean" else share * r
+            trace = torch.stack([layer.squares().sum() for layer in term.layers]).sum()
+            gradient = torch.cat([part.flatten() for layer in term.layers for part in layer.transposed(slope)])
+            parts.append([loss, trace, gradient])
+        return parts
 
     def _blocks(self, batches: Mapping[str, Batch]) -> list[tuple[str, Batch, float]]:
         """(region, block, its share of a mean over the region's points); kept until other batches come."""

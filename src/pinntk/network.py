@@ -186,6 +186,39 @@ def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
     return torch.stack(parts)
 
 
+def tanh_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams) -> Tensor:
+    """The transposed derivative of `tanh_streams`, written out so that a compiler fuses it to one pass over memory.
+
+    Args:
+        z: what went in, (S, N, m).
+        a: the value that came out, (N, m).
+        g: cotangents of what came out, (S, N, m).
+        streams: which.
+
+    Returns:
+        cotangents of z, (S, N, m).
+    """
+    slope = 1 - a * a
+    if len(streams) == 1:
+        return slope * g
+    last = 1 + len(streams.first)
+    bend = -2 * a * slope  # the second derivative of tanh
+    third = 2 * slope * (3 * a * a - 1)  # the third
+    value = slope * g[0]
+    firsts = {c: (z[i], g[i]) for i, c in enumerate(streams.first, start=1)}
+    for z_c, g_c in firsts.values():
+        value = value + bend * z_c * g_c
+    bent: dict[int, Tensor] = {}
+    for i, (_, second) in enumerate(streams.operators, start=last):
+        value = value + bend * z[i] * g[i]
+        for c, (z_c, _) in firsts.items():
+            if second[c]:
+                value = value + second[c] * third * z_c.square() * g[i]
+                bent[c] = bent.get(c, 0) + 2 * second[c] * bend * z_c * g[i]
+    below = [slope * g_c + bent[c] if c in bent else slope * g_c for c, (_, g_c) in firsts.items()]
+    return torch.stack([value, *below, *(slope * g[i] for i in range(last, len(streams)))])
+
+
 class Features(nn.Module):
     """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of single coordinates.
 
@@ -341,6 +374,26 @@ class Network(nn.Module):
                 record.append((h, z))
             h = tanh_streams(z, streams) if i < last else z
         return h.squeeze(-1)
+
+    def backpropagate(
+        self, record: Sequence[tuple[Tensor, Tensor]], streams: Streams, cotangents: Tensor
+    ) -> list[Tensor]:
+        """Cotangents of the streams of u, (S, N) -> those of every layer's outputs z, (S, N, m_out).
+
+        Args:
+            record: of ``propagate``.
+            streams: which.
+            cotangents: ``dr_i/d(stream s at point i)``.
+        """
+        found = [cotangents.unsqueeze(-1)]
+        for i in reversed(range(1, len(self.layers))):
+            layer = self.layers[i]
+            assert isinstance(layer, nn.Linear)
+            above = found[-1] @ layer.weight
+            if self.scales[i] != 1.0:
+                above = above * self.scales[i]
+            found.append(tanh_cotangents(record[i - 1][1], record[i][0][0], above, streams))
+        return found[::-1]
 
     def streams(self, x: Tensor, streams: Streams) -> dict[str, Tensor]:
         """The wanted streams at points x of shape (N, d), by name, each of shape (N,)."""

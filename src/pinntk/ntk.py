@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pinntk.pdes.base import Term
 from pinntk.residuals import Batch, Residuals
 
 BLOCK = 2**22
@@ -119,7 +120,11 @@ class FactoredJacobian:
     @classmethod
     def of(cls, residuals: Residuals, batches: Mapping[str, Batch]) -> FactoredJacobian:
         """The Jacobian of all terms at the prepared points."""
-        return cls(residuals.network, dict(_factor(residuals, batches)))
+        found: dict[str, TermFactors] = {}
+        with torch.no_grad():
+            for region in residuals.regions:
+                found |= factor_region(residuals, region, batches[region])
+        return cls(residuals.network, {name: found[name].layers for name in residuals.names})
 
     def _split(self, v: Tensor) -> list[tuple[Tensor, Tensor]]:
         """A vector (P,) -> every layer's weights and biases."""
@@ -188,27 +193,39 @@ def _shifted(part: slice, by: slice) -> slice:
     return slice(by.start + part.start, by.start + part.stop)
 
 
-def _factor(residuals: Residuals, batches: Mapping[str, Batch]) -> Iterable[tuple[str, list[LayerFactors]]]:
-    found: dict[str, list[LayerFactors]] = {}
-    network = residuals.network
-    for region in residuals.regions:
-        batch, streams = batches[region], residuals.streams_of[region]
-        record: list[tuple[Tensor, Tensor]] = []
-        with torch.enable_grad():
-            stacked = network.propagate(batch.inputs, streams, record)
-            values = dict(zip(streams.names, stacked, strict=True))
-            terms = residuals.terms_of[region]
-            made = [t.residual(values, *fields) for t, fields in zip(terms, batch.fields, strict=True)]
-        pair = 2 if region == "periodic" else 1
-        for term, r in zip(terms, made, strict=True):
-            cotangents = torch.autograd.grad(
-                r.sum(), [z for _, z in record], retain_graph=term is not terms[-1], materialize_grads=True
-            )
-            found[term.name] = [
-                LayerFactors(_by_row(h.detach(), pair), _by_row(d, pair), scale, pair)
-                for (h, _), d, scale in zip(record, cotangents, network.scales, strict=True)
-            ]
-    return ((name, found[name]) for name in residuals.names)
+@dataclass(frozen=True)
+class TermFactors:
+    """Residuals of one term and the factors of their gradients."""
+
+    residuals: Tensor
+    """(N,)"""
+    layers: list[LayerFactors]
+    """From the first to the last."""
+
+
+def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, TermFactors]:
+    """Residuals and gradients of a region's terms, by name: one forward pass, and one backward pass per term."""
+    network, streams = residuals.network, residuals.streams_of[region]
+    record: list[tuple[Tensor, Tensor]] = []
+    stacked = network.propagate(batch.inputs, streams, record)
+    pair = 2 if region == "periodic" else 1
+    found = {}
+    for term, fields in zip(residuals.terms_of[region], batch.fields, strict=True):
+
+        def evaluate(stacked: Tensor, term: Term = term, fields: tuple[Tensor, ...] = fields) -> tuple[Tensor, Tensor]:
+            r = term.residual(dict(zip(streams.names, stacked.unbind(), strict=True)), *fields)
+            return r.sum(), r
+
+        cotangents, r = torch.func.grad(evaluate, has_aux=True)(stacked)
+        layers = network.backpropagate(record, streams, cotangents)
+        found[term.name] = TermFactors(
+            r,
+            [
+                LayerFactors(_by_row(h, pair), _by_row(d, pair), scale, pair)
+                for (h, _), d, scale in zip(record, layers, network.scales, strict=True)
+            ],
+        )
+    return found
 
 
 def _by_row(x: Tensor, pair: int) -> Tensor:

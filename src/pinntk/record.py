@@ -106,8 +106,17 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     ]
     if pde.published and pde.published_note:
         lines.append(f"            ({pde.published_note})")
-    discrete = result["method_figures"].get("discrete_l2re")
-    if discrete is not None:
-        lines.append(f"discrete    {discrete:.3e} (error of the discrete solution itself)")
+    found = result["method_figures"]
+    if "discrete_l2re" in found:
+        lines.append(f"discrete    {found['discrete_l2re']:.3e} (error of the discrete solution itself)")
+        if found["ilu_l2re"] is None:
+            lines.append(f"            no incomplete factors: {found['ilu_reason']}")
+        else:
+            lines.append(f"            {found['ilu_l2re']:.3e} (error of one application of the incomplete factors)")
+            lines.append(
+                f"            factors {found['factor_seconds']:.2g} s, one application"
+                f" {found['seconds_per_application']:.2g} s,"
+                f" {100 * found['share_of_training_time']:.0f} % of the training time in refreshes"
+            )
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)

@@ -99,8 +99,11 @@ class Residuals:
 
     def of_region(self, region: str, batch: Batch) -> dict[str, Tensor]:
         """Residuals of a region's terms."""
-        streams = self.streams_of[region]
-        values = dict(zip(streams.names, self.network.propagate(batch.inputs, streams), strict=True))
+        return self.of_streams(region, batch, self.network.propagate(batch.inputs, self.streams_of[region]))
+
+    def of_streams(self, region: str, batch: Batch, stacked: Tensor) -> dict[str, Tensor]:
+        """Residuals of a region's terms from the streams of u there, (S, N)."""
+        values = dict(zip(self.streams_of[region].names, stacked.unbind(), strict=True))
         return {
             term.name: term.residual(values, *fields)
             for term, fields in zip(self.terms_of[region], batch.fields, strict=True)

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings, apply_inverse
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError, apply_inverse
 from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss, Steps
 from pinntk.methods.schedule import AdamSettings
 from pinntk.pdes.base import PDE, Array
@@ -196,35 +196,51 @@ class PCPINN(Method):
         """What the discrete problem is worth and costs.
 
         ``discrete_l2re``: error of the solution of R(u) = 0, the floor that L_PC can reach. ``ilu_l2re``: error of
-        one application of the incomplete factors alone, ``-P^-1 R(0)`` (``P^-1 b`` for a linear problem).
-        ``network_to_discrete``: relative distance of the network from the discrete solution on the grid. Costs:
-        seconds of factoring, seconds per application of P^-1 on the whole grid, and the part of the training time
-        spent on refreshes.
+        one application of the incomplete factors, ``P^-1 b`` (for a nonlinear problem of Newton's linear system at the
+        discrete solution, ``b = R'(u) u``), with ``defect`` and ``amplification`` of the factors; where they are of no
+        use, ``ilu_reason`` says why. ``network_to_discrete``: relative distance of the network from the discrete
+        solution on the grid. Costs: seconds of factoring while training, seconds per application of P^-1 on the whole
+        grid, and the part of the training time spent on refreshes.
         """
-        points, exact = self.pde.evaluation_points(), reference.values
-
-        def error(grid: Array) -> float:
-            return float(np.linalg.norm(self.problem.interpolate(grid, points) - exact) / np.linalg.norm(exact))
-
         solution = self.problem.solve()
-        zero = np.zeros(self.problem.shape)
-        preconditioner = self.problem.linearize(zero)
-        right = self.problem.residual(torch.from_numpy(zero)).numpy()
-        begin = time.perf_counter()
-        applied = -preconditioner.solve(right)
-        application = time.perf_counter() - begin
         training = sum(self.seconds_per_phase.values())
         return {
             "grid": list(self.problem.shape),
-            "discrete_l2re": error(solution),
-            "ilu_l2re": error(applied),
+            "discrete_l2re": self._error(solution, reference),
+            **self._factor_figures(solution, reference),
             "network_to_discrete": float(np.linalg.norm(self.values() - solution) / np.linalg.norm(solution)),
             "factor_seconds": sum(refresh.get("factor_seconds", 0.0) for refresh in self.refreshes),
-            "seconds_per_application": application,
-            "factor_entries": preconditioner.nnz,
             "share_of_training_time": self.seconds_per_phase.get("refresh", 0.0) / training if training else 0.0,
             "refreshes": self.refreshes,
         }
+
+    def _factor_figures(self, solution: Array, reference: Reference) -> dict[str, Any]:
+        u = torch.from_numpy(solution).requires_grad_()
+        residual = self.problem.residual(u)
+        # R'(u) u, as the derivative of R'(u)^T w with respect to w along u.
+        w = torch.zeros_like(residual, requires_grad=True)
+        (transposed,) = torch.autograd.grad(residual, u, w, create_graph=True)
+        right = torch.autograd.grad(transposed, w, u.detach())[0].numpy()
+        try:
+            preconditioner = self.problem.linearize(solution)
+            begin = time.perf_counter()
+            applied = preconditioner.solve(right)
+            seconds = time.perf_counter() - begin
+        except PreconditionerError as error:
+            return {"ilu_l2re": None, "ilu_reason": str(error)}
+        return {
+            "ilu_l2re": self._error(applied, reference),
+            "defect": preconditioner.defect,
+            "amplification": preconditioner.amplification,
+            "factor_entries": preconditioner.nnz,
+            "seconds_per_factorization": preconditioner.factor_seconds,
+            "seconds_per_application": seconds,
+        }
+
+    def _error(self, grid: Array, reference: Reference) -> float:
+        """L2RE of a grid function on the evaluation grid."""
+        error = self.problem.interpolate(grid, self.pde.evaluation_points()) - reference.values
+        return float(np.linalg.norm(error) / np.linalg.norm(reference.values))
 
 
 def rms(values: Array) -> float:

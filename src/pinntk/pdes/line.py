@@ -35,6 +35,7 @@ class LineSettings(DiscretizationSettings):
     """Settings of a problem in one space dimension."""
 
     cells: Cells = 64
+    drop_tolerance: Annotated[float, Field(ge=0)] = 1e-4
     tolerance: Annotated[float, Field(ge=0)] = 1e-10
     window: Annotated[int, Field(ge=1)] = 1_000_000
 

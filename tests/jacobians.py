@@ -1,0 +1,81 @@
+"""What tests of the kernel share: residuals of every problem at a few points, and their Jacobian without factors."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
+
+from pinntk.network import Network, NetworkSettings
+from pinntk.pdes.base import PDE
+from pinntk.pdes.burgers import Burgers
+from pinntk.pdes.convection import Convection
+from pinntk.pdes.heat2d import Heat2D
+from pinntk.pdes.poisson1d import Poisson1D
+from pinntk.pdes.reaction import Reaction
+from pinntk.pdes.wave import Wave
+from pinntk.points import PointSettings, sample
+from pinntk.residuals import Batch, Residuals
+
+PDES: dict[str, PDE] = {
+    pde.name: pde
+    for pde in (
+        Convection(beta=3.0),
+        Wave(a=2, C=0.5),
+        Reaction(rho=2.5),
+        Burgers(nu=0.1),
+        Heat2D(k=1.7, m1=3, m2=5),
+        Poisson1D(a=2),
+    )
+}
+"""With coefficients that are not the defaults."""
+POINTS = PointSettings(interior=7, initial=5, boundary=6)
+
+
+def features(pde: PDE) -> list[dict[str, Any]]:
+    """One of each kind; on the last coordinate, which is x where there is no t."""
+    first, last = pde.coordinates[0], pde.coordinates[-1]
+    return [
+        {"kind": "periodic", "input": first, "period": 1.3, "harmonics": 2},
+        {"kind": "frequencies", "input": last, "frequencies": [0.7, 2.5], "replace": pde.name == "burgers"},
+        {"kind": "decay", "input": last, "times": [0.4, 3.0]},
+    ]
+
+
+def residuals_of(pde: PDE, *, dtype: torch.dtype = torch.float64, **network: Any) -> Residuals:
+    """The problem's residuals on a small network, whose biases are not zero: that would hide a mistake in them."""
+    settings = NetworkSettings.model_validate({"width": 6, **network})
+    made = Network(settings, pde.coordinates, pde.lower, pde.upper, seed=3, dtype=dtype)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(torch.linspace(-0.3, 0.4, len(parameter), dtype=dtype))
+    return Residuals(pde, made)
+
+
+def batches_of(pde: PDE, residuals: Residuals, points: PointSettings = POINTS, draw: int = 0) -> dict[str, Batch]:
+    drawn = sample(points, pde.coordinates, pde.lower, pde.upper, residuals.regions, seed=2, draw=draw)
+    dtype = next(residuals.network.parameters()).dtype
+    return residuals.prepare({region: torch.from_numpy(x).to(dtype) for region, x in drawn.items()})
+
+
+class _Whole(nn.Module):
+    def __init__(self, residuals: Residuals) -> None:
+        super().__init__()
+        self.network, self.residuals = residuals.network, residuals
+
+    def forward(self, batches: dict[str, Batch]) -> Tensor:
+        return torch.cat(list(self.residuals(batches).values()))
+
+
+def dense_jacobian(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
+    """J by torch.func, (N, P): rows in the order of the terms, columns in that of the parameters."""
+    whole = _Whole(residuals)
+    now = {name: p.detach() for name, p in whole.named_parameters()}
+    parts = jacrev(lambda parameters: functional_call(whole, parameters, (batches,)))(now)
+    return torch.cat([parts[name].flatten(1) for name in now], dim=1)
+
+
+def values_of(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
+    """r(theta), (N,)."""
+    return torch.cat(list(residuals(batches).values())).detach()
