@@ -63,7 +63,8 @@ class BlockedLoss:
         """Losses, traces of the kernel's diagonal blocks and gradients of every term, unweighted.
 
         Returns:
-            losses (T,); traces (T,), sums over the term's points; gradients (T, P), parameters in their order.
+            losses (T,); traces (T,), sums or means over the term's residuals as ``normalization`` has it; gradients
+            (T, P), parameters in their order.
         """
         found: dict[str, list[Tensor]] = {}
         with torch.no_grad():
@@ -106,8 +107,9 @@ class BlockedLoss:
         for term in factor_region(self.residuals, region, block).values():
             r = term.residuals
             loss = share * term_losses([r], self.normalization)[0]
-            slope = 2 * share / len(r) * r if self.normalization == "mean" else share * r
-            trace = torch.stack([layer.squares().sum() for layer in term.layers]).sum()
+            squares = torch.stack([layer.squares().sum() for layer in term.layers]).sum()
+            mean = self.normalization == "mean"
+            slope, trace = (2 * share / len(r) * r, share / len(r) * squares) if mean else (r, squares)
             gradient = torch.cat([part.flatten() for layer in term.layers for part in layer.transposed(slope)])
             parts.append([loss, trace, gradient])
         return parts
