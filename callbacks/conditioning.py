@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
+from pydantic import ValidationError
 
 from pinntk.conditioning import ConditionNumbers, as_record
 from pinntk.discretization import PreconditionerError, UnsolvedError
+from pinntk.errors import BadInput
 from pinntk.methods import Method
 from pinntk.theorem1 import Theorem1
 
@@ -35,7 +37,8 @@ class Conditioning(pl.Callback):
         every: iterations between two measurements of Theorem 1; rounded up to the method's blocks.
 
     Raises:
-        ValueError: the problem has no discrete form, or a setting is not allowed.
+        ValueError: an argument is not allowed.
+        BadInput: when training starts: the problem has no discrete form, or its settings are not allowed.
     """
 
     def __init__(
@@ -45,10 +48,11 @@ class Conditioning(pl.Callback):
         discretization: Mapping[str, Any] | None = None,
         every: int = 500,
     ) -> None:
-        if not drop_tolerances or not all(d > 0 for d in drop_tolerances) or every < 1:
-            raise ValueError(
-                f"drop_tolerances={list(drop_tolerances)}, every={every}: must be positive, and at least one"
-            )
+        numbers = isinstance(drop_tolerances, Sequence) and not isinstance(drop_tolerances, str)
+        if not numbers or not drop_tolerances or not all(isinstance(d, float | int) and d > 0 for d in drop_tolerances):
+            raise ValueError(f"drop_tolerances={drop_tolerances}: must be a list of at least one positive number")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every={every}: must be a whole number, at least 1")
         self.folder = Path(folder)
         self.drop_tolerances = tuple(drop_tolerances)
         self.overrides = dict(discretization or {})
@@ -68,7 +72,8 @@ class Conditioning(pl.Callback):
                 self._theorem1 = Theorem1(pl_module.pde, reference, plain["condition"])
         except ValueError as error:
             self.record["theorem1_undefined"] = str(error)
-        self._follow(pl_module)
+        if self._measured < 0:  # not where a run goes on
+            self._follow(pl_module)
         self._write(pl_module)
 
     def on_train_batch_end(
@@ -87,10 +92,19 @@ class Conditioning(pl.Callback):
     def _numbers(self, method: Method) -> dict[str, Any]:
         kind = method.pde.Discretization
         if kind is None:
-            raise ValueError(f"callbacks.conditioning: pde={method.pde.name} has no discrete form")
+            raise BadInput(f"callbacks.conditioning: pde={method.pde.name} has no discrete form")
         given = {} if method.discretization is None else method.discretization.model_dump()
-        settings = kind.model_validate(given | self.overrides)
-        problem = method.pde.discretize(settings)
+        key = "callbacks.conditioning.discretization"
+        try:
+            settings = kind.model_validate(given | self.overrides)
+            problem = method.pde.discretize(settings)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            raise BadInput(
+                *[f"{key}.{'.'.join(map(str, e['loc']))}={e['input']}: {e['msg']}" for e in found]
+            ) from error
+        except ValueError as error:
+            raise BadInput(f"{key}: {error}") from error
         record: dict[str, Any] = {
             "pde": method.pde.name,
             "pde_parameters": method.pde.parameters(),

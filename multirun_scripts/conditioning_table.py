@@ -1,6 +1,6 @@
 """The condition numbers of all runs in a folder as a Markdown table.
 
-    python multirun_scripts/conditioning_table.py runs
+python multirun_scripts/conditioning_table.py runs
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ def test_losses_traces_and_gradients_by_term(
     losses, traces, gradients = BlockedLoss(residuals, normalization, compile=False).by_term(batches)
     assert all(p.grad is None for p in residuals.network.parameters())
     rows = dense_jacobian(residuals, batches).split([len(r) for r in residuals(batches).values()])
-    assert_close(traces, torch.stack([part.square().sum() for part in rows]))
+    squares = [part.square().sum(1) for part in rows]  # the kernel's diagonal
+    assert_close(traces, torch.stack([s.mean() if normalization == "mean" else s.sum() for s in squares]))
     assert losses.shape == traces.shape == gradients.shape[:1] == (len(residuals.names),)
     for i, one in enumerate(torch.eye(len(losses), dtype=torch.float64)):
         expected, slope = in_one(residuals, batches, one, normalization)
