@@ -26,6 +26,7 @@ CUT = ["points.resample_every=7", "checkpoint.every_seconds=1e-9", "evaluate_eve
 GRID = ["pde=heat2d", "method=pcpinn", "discretization.cells=8", "discretization.time_steps=16", "method.batch=64"]
 METHODS = {
     "adam": [*FAST, *CUT],
+    "pinn_ntk": [*FAST, *CUT, "pde=burgers", "method=pinn_ntk", "method.update_every=3"],
     "pcpinn-lagged": [*FAST, *CUT, *GRID, "method.form=lagged", "method.refresh_every=15"],
     "pcpinn-direct": [*FAST, *CUT, *GRID, "method.form=direct", "method.refresh_every=15"],
 }

@@ -1,0 +1,63 @@
+"""Figure 1a from run folders: the drift of the kernel against the iteration, by width, mean and spread over trials.
+
+    python multirun_scripts/fig1a.py runs/fig1a
+
+writes fig1a.png and fig1a.csv there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def collect(folder: Path) -> dict[str, dict[int, list[tuple[Array, Array]]]]:
+    """Problem -> width -> one (iterations, drift of K) per trial."""
+    found: dict[str, dict[int, list[tuple[Array, Array]]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.rglob("ntk_drift.npz")):
+        result = json.loads((path.parent / "result.json").read_text())
+        saved = np.load(path)
+        found[result["pde"]][result["width"]].append((saved["iteration"], saved["drift"][:, 0]))
+    return found
+
+
+def main() -> None:
+    """Draw, and write the numbers."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/fig1a")
+    found = collect(folder)
+    if not found:
+        sys.exit(f"no ntk_drift.npz in {folder}; multirun_scripts/fig1a.sh makes them")
+    figure = Figure(figsize=(4.2 * len(found), 3.6), layout="constrained")
+    panels: Any = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
+    rows = []
+    for panel, (pde, widths) in zip(panels, sorted(found.items()), strict=True):
+        for k, (width, trials) in enumerate(sorted(widths.items())):
+            iteration = trials[0][0]
+            drift = np.stack([values for _, values in trials])
+            mean, spread = drift.mean(0), drift.std(0)
+            panel.plot(iteration, mean, color=f"C{k}", label=f"m = {width}")
+            panel.fill_between(iteration, mean - spread, mean + spread, color=f"C{k}", alpha=0.2, linewidth=0)
+            pairs = zip(iteration.tolist(), mean, spread, strict=True)
+            rows += [[pde, width, len(trials), n, f"{a:.5g}", f"{b:.5g}"] for n, a, b in pairs]
+        panel.set(title=pde, xlabel="iteration", ylim=(0, None))
+    panels[0].set_ylabel("‖K(0) − K(t)‖₂ / ‖K(0)‖₂")
+    panels[-1].legend(frameon=False)
+    figure.savefig(folder / "fig1a.png", dpi=130)
+    with (folder / "fig1a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["pde", "width", "trials", "iteration", "drift_mean", "drift_std"])
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

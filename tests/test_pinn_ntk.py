@@ -1,0 +1,124 @@
+"""Algorithm 1 against dense Jacobians."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jacobians import PDES, dense_jacobian, values_of
+from torch import Tensor
+from training import fit, parameters, stop_at
+
+from pinntk.callbacks import TimedCheckpoint
+from pinntk.methods.pinn_ntk import PINNNTK
+from pinntk.network import NetworkSettings
+from pinntk.points import PointSettings
+
+problems = pytest.mark.parametrize("name", PDES)
+normalizations = pytest.mark.parametrize("normalization", ["sum", "mean"])
+
+
+def make(name: str, *, precision: str = "64-true", **settings: Any) -> PINNNTK:
+    return PINNNTK(
+        PDES[name],
+        NetworkSettings(width=6, depth=2),
+        PointSettings(interior=9, initial=5, boundary=6, resample_every=7),
+        PINNNTK.Settings.model_validate({"steps": 40, "log_every": 15, **settings}),
+        precision=precision,
+    )
+
+
+def by_definition(method: PINNNTK) -> tuple[Tensor, Tensor]:
+    """Traces of every term's block of ``J J^T``, as the loss counts them, and the gradient of every term's loss."""
+    batches = method.batches()
+    jacobian, r = dense_jacobian(method.residuals, batches), values_of(method.residuals, batches)
+    kernel = jacobian @ jacobian.T
+    traces, gradients, start = [], [], 0
+    for residual in method.residuals(batches).values():
+        rows = slice(start, start + len(residual))
+        start = rows.stop
+        mean = method.settings.normalization == "mean"
+        traces.append(kernel[rows, rows].trace() / (len(residual) if mean else 1))
+        gradients.append(jacobian[rows].T @ r[rows] * (2 / len(residual) if mean else 1))
+    return torch.stack(traces), torch.stack(gradients)
+
+
+@problems
+@normalizations
+@pytest.mark.parametrize("balance", ["blocks", "terms"])
+def test_a_step_of_gradient_descent_is_algorithm_1(name: str, normalization: str, balance: str) -> None:
+    rate = 1e-6
+    method = make(name, optimizer="gd", normalization=normalization, balance=balance, adam={"learning_rate": rate})
+    method.start(None)
+    traces, gradients = by_definition(method)
+    interior = torch.tensor([term.region == "interior" for term in method.residuals.terms])
+    if balance == "terms":
+        lambdas = traces.sum() / traces
+    else:
+        lambdas = traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
+    before = parameters(method)
+    method._step()
+    torch.testing.assert_close(method.traces, traces, rtol=1e-10, atol=0)
+    torch.testing.assert_close(method.lambdas, lambdas, rtol=1e-10, atol=0)
+    step = lambdas @ gradients
+    torch.testing.assert_close((before - parameters(method)) / rate, step, rtol=1e-6, atol=1e-8 * float(step.norm()))
+
+
+def test_fixed_weights_multiply_the_lambdas() -> None:
+    plain, weighted = make("wave"), make("wave", weights={"velocity": 3.0})
+    for method in (plain, weighted):
+        method.start(None)
+        method._step()
+    gradients = [
+        torch.cat([p.grad.flatten() for p in m.network.parameters() if p.grad is not None]) for m in (plain, weighted)
+    ]
+    _, by_term = by_definition(make("wave"))
+    torch.testing.assert_close(plain.lambdas, weighted.lambdas, rtol=0, atol=0)
+    extra = 2 * plain.lambdas[2] * by_term[2]
+    torch.testing.assert_close(gradients[1] - gradients[0], extra, rtol=1e-8, atol=1e-8)
+
+
+def test_between_updates_the_lambdas_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make("burgers", update_every=3)
+    method.start(None)
+    seen = []
+    for _ in range(7):
+        method._step()
+        seen.append(method.lambdas.clone())
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[2], seen[3])
+    assert torch.equal(seen[3], seen[5])
+    _, gradients = by_definition(method)
+    expected = method.lambdas @ gradients
+    method._step()  # the second after an update: gradient of the weighted loss alone
+    found = torch.cat([p.grad.flatten() for p in method.network.parameters() if p.grad is not None])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.norm()))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "gd"])
+@pytest.mark.parametrize("cut", [1, 20, 29])
+def test_cut_and_resumed_is_uninterrupted(
+    optimizer: str, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"update_every": 4, "optimizer": optimizer, "adam": {"learning_rate": 1e-4}}
+    whole = make("wave", **settings)
+    fit(whole)
+    first, path = make("wave", **settings), tmp_path / "last.ckpt"
+    stop_at(first, cut, monkeypatch)
+    fit(first, [TimedCheckpoint(path, 1e9)])
+    assert first.iteration == cut
+    resumed = make("wave", **settings)
+    fit(resumed, resume=path)
+    assert torch.equal(parameters(resumed), parameters(whole))
+    assert torch.equal(resumed.lambdas, whole.lambdas)
+
+
+def test_it_trains() -> None:
+    method = make("poisson1d", steps=400, adam={"learning_rate": 1e-2})
+    method.start(None)
+    before = method.losses()
+    fit(method)
+    after = method.losses()
+    assert after["loss"] < 0.2 * before["loss"]
