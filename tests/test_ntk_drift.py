@@ -64,7 +64,7 @@ def test_cut_and_resumed_it_is_the_same_record(cut: int, tmp_path: Path, monkeyp
     folders = [tmp_path / name for name in ("whole", "cut", "resumed")]
     for folder in folders:
         folder.mkdir()
-    settings = {"steps": 60, "log_every": 10, "adam": {"learning_rate": 1e-2}}
+    settings: dict[str, Any] = {"steps": 60, "log_every": 10, "adam": {"learning_rate": 1e-2}}
     fit(make(**settings), [drift(folders[0], every=25)])
     first, path = make(**settings), tmp_path / "last.ckpt"
     stop_at(first, cut, monkeypatch)

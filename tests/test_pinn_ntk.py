@@ -102,7 +102,7 @@ def test_between_updates_the_lambdas_stand(monkeypatch: pytest.MonkeyPatch) -> N
 def test_cut_and_resumed_is_uninterrupted(
     optimizer: str, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"update_every": 4, "optimizer": optimizer, "adam": {"learning_rate": 1e-4}}
+    settings: dict[str, Any] = {"update_every": 4, "optimizer": optimizer, "adam": {"learning_rate": 1e-4}}
     whole = make("wave", **settings)
     fit(whole)
     first, path = make("wave", **settings), tmp_path / "last.ckpt"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,9 @@ class LayerFactors:
         """The rows' entries for the biases, (N, m_out)."""
         return self.cotangents[: self.values].sum(0)
 
+    @cached_property
     def dense(self) -> Tensor:
-        """The rows' entries for weights (row-major) and biases, (N, m_out (m_in + 1))."""
+        """The rows' entries for weights (row-major) and biases, (N, m_out (m_in + 1)); kept once asked for."""
         weights = torch.einsum("sno,sni->noi", self.cotangents, self.inputs) * self.scale
         return torch.cat([weights.flatten(1), self.bias], dim=1)
 
@@ -85,7 +87,7 @@ def layer_gram(a: LayerFactors, b: LayerFactors) -> Tensor:
     """
     (sa, na, m_in), (sb, nb, m_out) = a.inputs.shape, b.cotangents.shape
     if (m_in + 1) * m_out <= sa * sb * (m_in + m_out):
-        return a.dense() @ b.dense().T
+        return a.dense @ b.dense.T
     gram = a.bias @ b.bias.T
     d = a.cotangents.flatten(0, 1) @ b.cotangents.flatten(0, 1).T
     h = a.inputs.flatten(0, 1) @ b.inputs.flatten(0, 1).T
@@ -155,7 +157,7 @@ class FactoredJacobian:
 
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
-        return torch.cat([torch.cat([la.dense() for la in layers], dim=1) for layers in self.factors.values()])
+        return torch.cat([torch.cat([layer.dense for layer in layers], dim=1) for layers in self.factors.values()])
 
     def squares(self, name: str) -> Tensor:
         """The diagonal of a term's block of K, (N_term,)."""
@@ -169,24 +171,30 @@ class FactoredJacobian:
         """``K = J J^T``, (N, N), in blocks of rows: memory beyond K itself is bounded by `BLOCK`."""
         first = self.factors[self.names[0]][0].inputs
         gram = torch.empty(self.shape[0], self.shape[0], dtype=first.dtype, device=first.device)
-        blocks = [(name, part) for name in self.names for part in self._row_blocks(name)]
-        for i, (a, rows) in enumerate(blocks):
-            for b, columns in blocks[: i + 1]:
-                block = self.block(a, b, rows, columns)
-                at, to = (_shifted(part, self.slices[name]) for name, part in ((a, rows), (b, columns)))
-                gram[at, to] = block
-                gram[to, at] = block.T
+        blocks = [
+            (_shifted(part, self.slices[name]), [layer.rows(part) for layer in self.factors[name]])
+            for name in self.names
+            for part in self._row_blocks(name)
+        ]
+        for i, (rows, a) in enumerate(blocks):
+            for columns, b in blocks[: i + 1]:
+                block = _product(a, b)
+                gram[rows, columns] = block
+                gram[columns, rows] = block.T
         return gram
 
-    def block(self, a: str, b: str, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """``J_a J_b^T`` for some rows of term a and of term b."""
-        pairs = zip(self.factors[a], self.factors[b], strict=True)
-        return torch.stack([layer_gram(x.rows(rows), y.rows(columns)) for x, y in pairs]).sum(0)
+    def block(self, a: str, b: str) -> Tensor:
+        """The block of K that belongs to terms a and b, ``J_a J_b^T``, (N_a, N_b)."""
+        return _product(self.factors[a], self.factors[b])
 
     def _row_blocks(self, name: str) -> Iterable[slice]:
         streams, rows, _ = self.factors[name][0].inputs.shape
         step = max(1, int(BLOCK**0.5) // streams)
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _product(a: list[LayerFactors], b: list[LayerFactors]) -> Tensor:
+    return torch.stack([layer_gram(x, y) for x, y in zip(a, b, strict=True)]).sum(0)
 
 
 def _shifted(part: slice, by: slice) -> slice:
