@@ -48,7 +48,7 @@ def dense(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
         return u[0]
 
     def equation(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-        gradient = torch.func.grad(value, argnums=1)(parameters, x)
+        gradient: Tensor = torch.func.grad(value, argnums=1)(parameters, x)
         return gradient[1] + 40.0 * gradient[0]
 
     def periodic(parameters: dict[str, Tensor], pair: Tensor) -> Tensor:

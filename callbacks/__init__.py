@@ -4,7 +4,16 @@ from pinntk.callbacks.checkpoint import TimedCheckpoint
 from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.callbacks.ntk_drift import NTKDrift
+from pinntk.callbacks.ntk_forecast import NTKForecast
 from pinntk.callbacks.progress import Progress
 from pinntk.callbacks.solution import SolutionPlot
 
-__all__ = ["Conditioning", "ErrorAgainstReference", "NTKDrift", "Progress", "SolutionPlot", "TimedCheckpoint"]
+__all__ = [
+    "Conditioning",
+    "ErrorAgainstReference",
+    "NTKDrift",
+    "NTKForecast",
+    "Progress",
+    "SolutionPlot",
+    "TimedCheckpoint",
+]

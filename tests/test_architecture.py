@@ -12,8 +12,8 @@ LAYERS: list[set[str]] = [
     {"points", "discretization"},
     {"pdes", "conditioning"},
     {"residuals"},
-    {"ntk", "hessian", "loss"},
-    {"optim", "theorem1"},
+    {"ntk", "hessian"},
+    {"loss", "optim", "theorem1"},
     {"methods"},
     {"callbacks"},
 ]

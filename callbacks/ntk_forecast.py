@@ -1,0 +1,177 @@
+"""What the kernel foretells of gradient descent (paper, Lemmas 1 and 2), and for how long it is right.
+
+Both lemmas speak of gradient flow on the sum loss ``1/2 |r|^2``. So at a chosen iteration a copy of the network is
+taken aside and trained on fixed points by plain gradient descent with small steps, whatever the run's own method is:
+
+Lemma 1: in a step of size eta the residuals change by ``-eta K r``, up to a relative error that falls with eta.
+
+Lemma 2: if K stood still, ``r(t) = Q e^{-Lambda t} Q^T r(0)`` with ``K = Q Lambda Q^T``; the figure of merit is how
+long that stays within 10 % of the measured residuals. Long for a kernel that hardly moves, short where it does.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pinntk.callbacks.kernel_points import fixed_batches
+from pinntk.methods import Method
+from pinntk.ntk import FactoredJacobian
+from pinntk.pdes.base import Array
+from pinntk.residuals import Residuals
+
+ETAS = 4
+"""Step sizes at which Lemma 1 is looked at, each half of the one before."""
+WITHIN = 0.1
+
+
+class NTKForecast(pl.Callback):
+    """Writes ``ntk_forecast.npz`` and ``ntk_forecast.png`` when training reaches iteration ``at``.
+
+    In the file: ``eta`` and ``lemma1_error`` (4,); ``time`` (n,), in units of ``1/lambda_max``, ``measured`` and
+    ``forecast`` (n, M), residuals in the kernel's eigenbasis, ``error`` (n,), ``|measured - forecast| / |measured|``;
+    ``horizon``, the time until which the error stays within 10 %, and ``horizon_loss``, the loss there relative to the
+    loss at the start; ``eigenvalues`` (M,), descending.
+
+    Args:
+        folder: where to write.
+        at: iteration; rounded up to the end of a block of ``log_every``.
+        steps: of the gradient descent.
+        rate: its step size times the kernel's largest eigenvalue; small, or it is no flow.
+        interior: residual points.
+        conditions: initial, boundary and periodic points in all.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        at: int = 0,
+        steps: int = 1000,
+        rate: float = 0.05,
+        interior: int = 100,
+        conditions: int = 100,
+    ) -> None:
+        if at < 0 or min(steps, interior, conditions) < 1 or not 0 < rate <= 1:
+            raise ValueError(
+                f"at={at}, steps={steps}, rate={rate}, interior={interior}, conditions={conditions}: allowed are"
+                " at >= 0, 0 < rate <= 1, and at least 1 of the others"
+            )
+        self.folder = Path(folder)
+        self.at, self.steps, self.rate = at, steps, rate
+        self.interior, self.conditions = interior, conditions
+        self.done = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._perhaps(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._perhaps(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.done = state_dict["done"]
+
+    def _perhaps(self, module: pl.LightningModule) -> None:
+        assert isinstance(module, Method)
+        # At the ends of whole blocks, as an interruption must not shift it.
+        whole = module.iteration % module.settings.log_every == 0 or module.finished
+        if self.done or module.iteration < self.at or not whole:
+            return
+        found = self.measure(module)
+        self.done = True
+        part = self.folder / "ntk_forecast.part.npz"
+        arrays: dict[str, Any] = {"iteration": module.iteration, **found}
+        np.savez_compressed(part, **arrays)
+        os.replace(part, self.folder / "ntk_forecast.npz")
+        title = f"{module.pde.name}, {module.name}, width {module.network.width}, iteration {module.iteration}"
+        picture = self.folder / "ntk_forecast.part.png"
+        draw(found, title).savefig(picture, dpi=130)
+        os.replace(picture, self.folder / "ntk_forecast.png")
+        figures = {name: float(found[name]) for name in ("horizon", "horizon_loss")}
+        for logger in module.loggers:
+            logger.log_metrics({f"ntk_forecast_{k}": v for k, v in figures.items()}, step=module.iteration)
+
+    def measure(self, method: Method) -> dict[str, Array]:
+        """Both lemmas at the method's current parameters; the method is left as it is."""
+        residuals = Residuals(method.pde, copy.deepcopy(method.network))
+        batches = fixed_batches(method, self.interior, self.conditions, residuals)
+
+        def values() -> Tensor:
+            with torch.no_grad():
+                return torch.cat(list(residuals(batches).values()))
+
+        jacobian = FactoredJacobian.of(residuals, batches)
+        eigenvalues, basis = torch.linalg.eigh(jacobian.gram())
+        largest, start, theta = float(eigenvalues[-1]), values(), flat(residuals)
+        etas = [self.rate / largest / 2**k for k in range(ETAS)]
+        errors = []
+        for eta in etas:
+            assign(residuals, theta - eta * jacobian.rmatvec(start))
+            change = -eta * jacobian.matvec(jacobian.rmatvec(start))
+            errors.append(float((values() - start - change).norm() / change.norm()))
+        assign(residuals, theta)
+
+        eta = self.rate / largest
+        measured = [basis.T @ start]
+        for _ in range(self.steps):
+            step = FactoredJacobian.of(residuals, batches).rmatvec(values())
+            assign(residuals, flat(residuals) - eta * step)
+            measured.append(basis.T @ values())
+        time = self.rate * np.arange(self.steps + 1)
+        decay = torch.exp(-eigenvalues / largest * torch.from_numpy(time).to(eigenvalues)[:, None])
+        found = torch.stack(measured)
+        forecast = decay * found[0]
+        error = ((found - forecast).norm(dim=1) / found.norm(dim=1)).double().cpu().numpy()
+        outside = np.flatnonzero(~(error <= WITHIN))
+        last = int(outside[0]) - 1 if len(outside) else self.steps
+        arrays = {"eigenvalues": eigenvalues, "measured": found, "forecast": forecast}
+        return {
+            "eta": np.array(etas),
+            "lemma1_error": np.array(errors),
+            "time": time,
+            "error": error,
+            "horizon": np.array(time[last]),
+            "horizon_loss": np.array(float((found[last].norm() / found[0].norm()) ** 2)),
+            **{name: np.ascontiguousarray(a.flip(-1).double().cpu().numpy()) for name, a in arrays.items()},
+        }
+
+
+def flat(residuals: Residuals) -> Tensor:
+    """The network's parameters, (P,)."""
+    return torch.cat([p.detach().flatten() for p in residuals.network.parameters()])
+
+
+def assign(residuals: Residuals, theta: Tensor) -> None:
+    """Give the network these parameters, (P,)."""
+    with torch.no_grad():
+        torch.nn.utils.vector_to_parameters(theta, residuals.network.parameters())
+
+
+def draw(found: dict[str, Array], title: str) -> Figure:
+    """Measured and foretold size of some components of the residual, and the error of the whole."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    count = found["measured"].shape[1]
+    chosen = sorted({0, min(2, count - 1), min(9, count - 1), min(29, count - 1)})
+    for k, mode in enumerate(chosen):
+        left.plot(found["time"], np.abs(found["measured"][:, mode]), color=f"C{k}", label=f"mode {mode + 1}")
+        left.plot(found["time"], np.abs(found["forecast"][:, mode]), ":", color=f"C{k}")
+    left.set(yscale="log", xlabel="t λ_max", title="residual in the eigenbasis (dotted: forecast)")
+    left.legend(frameon=False, fontsize=8)
+    right.plot(found["time"], found["error"])
+    right.axhline(WITHIN, color="0.6", linewidth=1)
+    right.set(yscale="log", xlabel="t λ_max", title=f"error of the forecast; within 10 % until {found['horizon']:.3g}")
+    figure.suptitle(title)
+    return figure
