@@ -1,0 +1,58 @@
+"""The scripts that make tables and figures out of run folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from training import fit, make
+
+from pinntk.callbacks import Conditioning
+
+SCRIPTS = Path(__file__).parents[1] / "multirun_scripts"
+
+
+def ran(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_table_of_condition_numbers(tmp_path: Path) -> None:
+    fit(make(steps=0), [Conditioning(str(tmp_path), [0.5, 1e-3], {"cells": 20})])
+    record = json.loads((tmp_path / "conditioning.json").read_text())
+    ended = ran("conditioning_table.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    rows = [line.split("|")[1:-1] for line in ended.stdout.splitlines()]
+    assert len(rows) == 2 + 3
+    assert {len(row) for row in rows} == {7}
+    assert float(rows[2][3]) == float(f"{record['plain']['condition']:.3g}")
+    for row, one in zip(rows[3:], record["preconditioned"], strict=True):
+        assert float(row[2]) == one["drop_tolerance"]
+        assert ("not used" in row[3]) == (one["reason"] is not None)
+    assert float(rows[4][4]) == float(f"{record['preconditioned'][1]['kappa']:.3g}")
+    assert ran("conditioning_table.py", tmp_path / "nothing").returncode == 1
+
+
+def test_figure_1a(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    drift = {(w, s): rng.random((3, 3)) for w in (10, 20) for s in (0, 1, 2)}
+    for (width, seed), values in drift.items():
+        folder = tmp_path / f"w{width}" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
+        np.savez(folder / "ntk_drift.npz", iteration=[0, 5, 9], drift=values)
+    ended = ran("fig1a.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "fig1a.png").stat().st_size > 10_000
+    with (tmp_path / "fig1a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["width"], row["iteration"]) for row in rows] == [(w, n) for w in ("10", "20") for n in ("0", "5", "9")]
+    trials = np.array([drift[20, seed][2, 0] for seed in (0, 1, 2)])
+    assert float(rows[-1]["drift_mean"]) == float(f"{trials.mean():.5g}")
+    assert float(rows[-1]["drift_std"]) == float(f"{trials.std():.5g}")
+    assert rows[-1]["trials"] == "3"
+    assert ran("fig1a.py", tmp_path / "nothing").returncode == 1
