@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.loss import BlockedLoss
 from pinntk.methods.adam import AdamMethod
 from pinntk.metrics_csv import MetricsCSV
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.points import PointSettings
-from pinntk.residuals import term_losses
 
 EVALUATE_EVERY, CHECKPOINT_SECONDS = 500, 30.0  # as in conf/config.yaml
 TARGET = 1.10
@@ -69,10 +69,10 @@ def bare(method: AdamMethod) -> Times:
     batches = method.batches()
     optimizer = torch.optim.Adam(method.network.parameters(), lr=1e-3, fused=True)
     started = clocks()
+    loss, weights = BlockedLoss(method.residuals, "mean", compile=False), method.term_weights()
     for _ in range(method.total_iterations):
-        loss = term_losses(list(method.residuals(batches).values()), "mean").sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(batches, weights)
         optimizer.step()
     return clocks() - started
 
