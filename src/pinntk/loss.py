@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pinntk.ntk import factor_region
+from pinntk.ntk import factor_region, gradient_of
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
 
 ELEMENTS = 400_000
@@ -93,7 +93,7 @@ class BlockedLoss:
             losses = share * term_losses(list(found.values()), self.normalization)
             return (weights * losses).sum(), losses
 
-        cotangents, losses = torch.func.grad(loss, has_aux=True)(stacked)
+        cotangents, losses = gradient_of(loss, stacked)
         gradient = []
         layers = zip(record, network.backpropagate(record, streams, cotangents), network.scales, strict=True)
         for (h, _), d, scale in layers:

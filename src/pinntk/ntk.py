@@ -13,7 +13,7 @@ One forward pass and one backward pass of ``sum_i r_i`` per term give all factor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -224,7 +224,7 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
             r = term.residual(dict(zip(streams.names, stacked.unbind(), strict=True)), *fields)
             return r.sum(), r
 
-        cotangents, r = torch.func.grad(evaluate, has_aux=True)(stacked)
+        cotangents, r = gradient_of(evaluate, stacked)
         layers = network.backpropagate(record, streams, cotangents)
         found[term.name] = TermFactors(
             r,
@@ -234,6 +234,18 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
             ],
         )
     return found
+
+
+def gradient_of(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient at x of a function that returns a scalar and something besides, and that something (detached)."""
+    if torch.compiler.is_compiling():  # which cannot look into autograd
+        gradient, besides = torch.func.grad(function, has_aux=True)(x)
+        return gradient, besides
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        scalar, besides = function(leaf)
+        (gradient,) = torch.autograd.grad(scalar, leaf)
+    return gradient, besides.detach()
 
 
 def _by_row(x: Tensor, pair: int) -> Tensor:
