@@ -7,6 +7,7 @@ same loss. The contestants:
     nested   plain PyTorch as people write it by hand: derivatives by nested ``torch.autograd.grad``
     deepxde  DeepXDE with its PyTorch backend
     pina     PINA
+    pinn_ntk our ``PINNNTK``, which also computes the kernel's traces: not a contestant
     matmul   nothing but the matrix products of the streams formulation: a floor, not a contestant
 
 Each makes its first step before anything is timed, and the losses that it then reports must agree term by term: that
@@ -36,7 +37,8 @@ import torch
 from torch import Tensor, nn
 
 from pinntk.methods.adam import AdamMethod
-from pinntk.methods.base import DTYPES
+from pinntk.methods.base import DTYPES, Method
+from pinntk.methods.pinn_ntk import PINNNTK
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.pdes.burgers import Burgers
@@ -97,13 +99,15 @@ class Case:
 class Ours:
     """``AdamMethod`` as a run uses it, the Trainer apart."""
 
+    kind: type[Method] = AdamMethod
+
     def __init__(self, case: Case) -> None:
         torch.compiler.reset()  # as before every run: a process keeps eight compiled versions of a function
-        self.method = AdamMethod(
+        self.method = self.kind(
             case.pde,
             case.shape,
             case.settings,
-            AdamMethod.Settings(steps=MANY),
+            self.kind.Settings.model_validate({"steps": MANY}),
             precision=case.precision,
             compile=True,
         )
@@ -117,6 +121,12 @@ class Ours:
         started = time.perf_counter()
         self.method.advance(self.method.iteration + steps)
         return time.perf_counter() - started
+
+
+class Weighted(Ours):
+    """``PINNNTK``: the same points, with the kernel's traces in every step."""
+
+    kind = PINNNTK
 
 
 class Product(NamedTuple):
@@ -168,6 +178,7 @@ class Matmul:
 
 CONTESTANTS: dict[str, Callable[[Case], Contestant]] = {
     "ours": Ours,
+    "pinn_ntk": Weighted,
     "nested": peers.Nested,
     "deepxde": peers.DeepXDE,
     "pina": peers.Pina,

@@ -222,7 +222,7 @@ def test_burgers_reference_annuls_every_term(nu: float, h: float, tolerance: flo
     u_x, u_xx = differences(u, h)
     u_t, _ = differences(lambda s: u(0.0, s), h)
     values = {"u": u(0.0), "u_x": u_x, "u_t": u_t, "u_xx": u_xx}
-    r = residual.residual({name: torch.from_numpy(v) for name, v in values.items()})
+    r = residual.of_derivatives({name: torch.from_numpy(v) for name, v in values.items()})
     scale = np.abs(values["u"] * u_x).max()
     assert float(r.abs().max()) < tolerance * scale
     # Twice the diffusion, or the other sign of the transport, is seen.
@@ -232,7 +232,7 @@ def test_burgers_reference_annuls_every_term(nu: float, h: float, tolerance: flo
     for term in (initial, boundary):
         points = points_of(pde)[term.region]
         exact = torch.from_numpy(references.burgers(points[:, 0], points[:, 1], nu).values)
-        assert term.residual({"u": exact}, *term.fields(points)).abs().max() < 1e-10
+        assert term.of_derivatives({"u": exact}, *term.fields(points)).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize(("pde", "tolerance"), [(Heat2D(k=0.2, m1=2, m2=3), 1e-8), (Heat2D(), 1e-3)])
@@ -260,12 +260,12 @@ def test_heat2d_reference_annuls_every_term(
     points = torch.from_numpy(np.stack([x, y, np.full_like(x, times[middle])], axis=1))
     values = {"u": u[:, middle], "u_t": u_t, "u_xx": u_xx[:, middle], "u_yy": u_yy[:, middle]}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in values.items()}
-    r = residual.residual(tensors, *residual.fields(points))
+    r = residual.of_derivatives(tensors, *residual.fields(points))
     assert r.abs().max() < tolerance
     # Ten percent more of the forcing, or of the diffusion, is seen.
-    r = residual.residual(tensors, 1.1 * residual.fields(points)[0])
+    r = residual.of_derivatives(tensors, 1.1 * residual.fields(points)[0])
     assert r.abs().max() > 10 * tolerance
-    r = residual.residual({**tensors, "u_xx": 1.1 * tensors["u_xx"]}, *residual.fields(points))
+    r = residual.of_derivatives({**tensors, "u_xx": 1.1 * tensors["u_xx"]}, *residual.fields(points))
     assert r.abs().max() > 10 * tolerance
 
     start = points_of(pde)["initial"]
