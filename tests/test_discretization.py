@@ -255,7 +255,7 @@ def test_values_that_cannot_be_corrected_are_refused(bad: Array) -> None:
 def test_a_singular_linearisation_is_refused() -> None:
     problem = Logistic()
     problem.step = 4.0  # 1 - 2 a (1 - 2 u) vanishes at u = 0 for a = 1/2
-    with pytest.raises(PreconditionerError, match="diagonal block of level 0"):
+    with pytest.raises(PreconditionerError, match="diagonal block of level 1"):
         problem.correct(np.vstack([problem.initial.numpy(), np.zeros((LEVELS - 1, 3))]), 1)
 
 
