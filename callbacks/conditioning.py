@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,12 @@ import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
-from pinntk.conditioning import ConditionNumbers, as_record
+from pinntk.conditioning import ConditionNumbers
 from pinntk.discretization import PreconditionerError, UnsolvedError
 from pinntk.errors import BadInput
 from pinntk.methods import Method
+from pinntk.preconditioner import FACTORS
 from pinntk.theorem1 import Theorem1
-
-FACTORS = ("levels", "whole")
 
 
 class Conditioning(pl.Callback):
@@ -80,9 +80,7 @@ class Conditioning(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        # By the number of `every`s passed at the ends of whole blocks, as an interruption must not shift them.
-        whole = pl_module.iteration % pl_module.settings.log_every == 0
-        if pl_module.finished or (whole and pl_module.iteration // self.every > self._measured // self.every):
+        if pl_module.finished or pl_module.due(self.every, self._measured):
             self._follow(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -115,10 +113,10 @@ class Conditioning(pl.Callback):
             numbers = ConditionNumbers(problem, problem.solve())
         except (PreconditionerError, UnsolvedError) as error:
             return record | {"reason": str(error)}
-        record["plain"] = as_record(numbers.plain())
-        kinds = FACTORS if problem.shape[0] > 1 else FACTORS[:1]
+        record["plain"] = asdict(numbers.plain())
+        kinds = list(FACTORS) if problem.shape[0] > 1 else list(FACTORS)[:1]
         tried = [numbers.preconditioned(factor, drop) for factor in kinds for drop in self.drop_tolerances]
-        record["preconditioned"] = [as_record(one) for one in tried]
+        record["preconditioned"] = [asdict(one) for one in tried]
         record["theorem1"] = {"iteration": [], "left": [], "right": []}
         return record
 

@@ -42,10 +42,7 @@ class ErrorAgainstReference(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        # At the ends of whole blocks, and by the number of `every`s passed, not by counting calls: where a run was
-        # interrupted must not shift the later measurements.
-        whole = pl_module.iteration % pl_module.settings.log_every == 0
-        due = whole and pl_module.iteration // self.every > self._measured // self.every
+        due = pl_module.due(self.every, self._measured)
         last = pl_module.finished and (pl_module.iteration != self._measured or math.isnan(self.l2re))
         if due or last:
             self.measure(pl_module)

@@ -60,10 +60,9 @@ class NTKDrift(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        # By the number of `every`s passed at the ends of whole blocks, as an interruption must not shift them.
-        whole = pl_module.iteration % pl_module.settings.log_every == 0
-        due = whole and pl_module.iteration // self.every > self.iterations[-1] // self.every
-        if due or (pl_module.finished and pl_module.iteration != self.iterations[-1]):
+        if pl_module.due(self.every, self.iterations[-1]) or (
+            pl_module.finished and pl_module.iteration != self.iterations[-1]
+        ):
             self._measure(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

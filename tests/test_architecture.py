@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
-    {"errors", "references", "network", "difference", "preconditioner"},
+    {"errors", "references", "streams", "difference", "preconditioner"},
+    {"network"},
     {"points", "discretization"},
     {"pdes", "conditioning"},
     {"residuals"},
@@ -102,15 +103,17 @@ def test_references_stand_alone() -> None:
     assert not found & {"torch", "pinntk", "pytorch_lightning", "pydantic"}
 
 
-@pytest.mark.parametrize("name", ["network", "points", "residuals", "discretization", "difference", "preconditioner"])
+@pytest.mark.parametrize(
+    "name", ["streams", "network", "points", "residuals", "discretization", "difference", "preconditioner"]
+)
 def test_mathematics_knows_no_lightning(name: str) -> None:
     assert not any(module.startswith(("pytorch_lightning", "lightning")) for module in imports(MODULES[name]))
 
 
 def test_problems_know_no_networks_and_no_training() -> None:
-    """Of the network module a problem may take the strictness of settings and the names of derivatives, no more."""
+    """Of the network module a problem may take the strictness of settings, and nothing else."""
     for name, path in MODULES.items():
         if name.startswith("pdes"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and node.module == "pinntk.network":
-                    assert {alias.name for alias in node.names} <= {"STRICT", "Positive", "Operator"}, name
+                    assert {alias.name for alias in node.names} <= {"STRICT", "Positive"}, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import asdict
 from typing import Any
 
 import lines
@@ -12,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pinntk.conditioning import ConditionNumbers, PreconditionedNumbers, as_record, norm
+from pinntk.conditioning import ConditionNumbers, PreconditionedNumbers, norm
 from pinntk.discretization import DiscreteProblem
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
@@ -239,5 +240,5 @@ def test_a_singular_matrix_is_refused() -> None:
 def test_numbers_as_a_record() -> None:
     _, _, numbers = prepared("wave order4")
     for one in (numbers.plain(), numbers.preconditioned("levels", 0.1), PreconditionedNumbers("whole", 0.1)):
-        record = json.loads(json.dumps(as_record(one)))
+        record = json.loads(json.dumps(asdict(one)))
         assert type(one)(**record) == one

@@ -9,9 +9,9 @@ from jacobians import PDES, POINTS, batches_of, dense_jacobian, residuals_of
 from torch import Tensor
 
 from pinntk.loss import BlockedLoss
-from pinntk.network import _Tanh
 from pinntk.points import PointSettings
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
+from pinntk.streams import _Tanh
 
 WEIGHTS = [0.7, 0.0, 3.0, 1.9]
 problems = pytest.mark.parametrize("name", PDES)

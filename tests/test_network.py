@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pinntk.network import Network, NetworkSettings, Streams
+from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
@@ -19,6 +19,7 @@ from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
+from pinntk.streams import Streams
 
 PROBLEMS = [Convection, Wave, Reaction, Burgers, Heat2D, Poisson1D]
 PERIODIC: dict[str, Any] = {"kind": "periodic", "period": 1.3, "harmonics": 2}

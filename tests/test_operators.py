@@ -8,8 +8,9 @@ import torch
 from jacobians import PDES, batches_of, residuals_of
 from torch import Tensor
 
-from pinntk.network import Network, NetworkSettings, Operator, Streams
+from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE
+from pinntk.streams import Operator, Streams
 
 COORDINATES = ("x", "y", "t")
 LOWER, UPPER = (-0.5, 0.0, 0.0), (1.0, 2.0, 3.0)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse.linalg
 
 from pinntk.discretization import DiscreteProblem
-from pinntk.preconditioner import Array, BlockTriangular, Preconditioner, PreconditionerError, WholeMatrix
+from pinntk.preconditioner import FACTORS, Array, BlockTriangular, Preconditioner, PreconditionerError, random_signs
 
 TOLERANCE = 1e-4
 """Relative, of a squared singular value."""
@@ -123,9 +123,8 @@ class ConditionNumbers:
             factor: "levels" or "whole".
             drop_tolerance: of the incomplete factors.
         """
-        kind = WholeMatrix if factor == "whole" else BlockTriangular
         try:
-            p = kind(
+            p = FACTORS[factor](
                 self.problem.approximation(self.u),
                 drop_tolerance=drop_tolerance,
                 fill_factor=self.problem.settings.fill_factor,
@@ -145,7 +144,7 @@ class ConditionNumbers:
         )
         forth = self._norm(lambda v: p.solve(times_a(v)), lambda v: times_at(p.solve_transposed(v)))
         size = float(np.linalg.norm(self.u))
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], self.u.shape)
+        signs = random_signs(*self.u.shape)
         return PreconditionedNumbers(
             factor,
             drop_tolerance,
@@ -157,8 +156,3 @@ class ConditionNumbers:
             factor_seconds=p.factor_seconds,
             application_seconds=seconds,
         )
-
-
-def as_record(numbers: PlainNumbers | PreconditionedNumbers) -> dict[str, Any]:
-    """As a mapping for a JSON file."""
-    return asdict(numbers)

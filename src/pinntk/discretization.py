@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pinntk.preconditioner import (
+    FACTORS,
     Array,
     Blocks,
     BlockTriangular,
@@ -137,8 +138,7 @@ class DiscreteProblem(ABC):
         Raises:
             PreconditionerError: the factors are of no use.
         """
-        kind = WholeMatrix if self.settings.factor == "whole" else BlockTriangular
-        return kind(
+        return FACTORS[self.settings.factor](
             self.approximation(u, start, stop),
             drop_tolerance=self.settings.drop_tolerance,
             fill_factor=self.settings.fill_factor,

@@ -168,7 +168,11 @@ class FactoredJacobian:
         return {name: self.squares(name).sum() for name in self.names}
 
     def gram(self) -> Tensor:
-        """``K = J J^T``, (N, N), in blocks of rows: memory beyond K itself is bounded by `BLOCK`."""
+        """``K = J J^T``, (N, N), in blocks of rows.
+
+        Beyond K itself memory is bounded by `BLOCK`, and by the dense rows of those layers where they are the cheaper
+        way.
+        """
         first = self.factors[self.names[0]][0].inputs
         gram = torch.empty(self.shape[0], self.shape[0], dtype=first.dtype, device=first.device)
         blocks = [

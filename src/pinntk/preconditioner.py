@@ -121,7 +121,7 @@ class Preconditioner(ABC):
 
     def growth(self) -> float:
         """``max |P^-1 e|``, e of fixed random signs: what errors of size one become on their way through the levels."""
-        return float(np.abs(self.solve(_signs(self.levels, self.nodes))).max())
+        return float(np.abs(self.solve(random_signs(self.levels, self.nodes))).max())
 
     def _factor(self, block: Any, name: str) -> Any:
         """The factors of one matrix. ``drop_tolerance = 0``: exact ones."""
@@ -144,7 +144,7 @@ class Preconditioner(ABC):
         self.factorizations += 1
         self.nnz += int(factor.nnz)
         # spilu puts a tiny number where a pivot is zero and says nothing: look at what the factor does.
-        signs = _signs(matrix.shape[0])
+        signs = random_signs(matrix.shape[0])
         applied = factor.solve(signs)
         amplification = float(np.abs(applied).max())
         if not amplification <= AMPLIFICATION_LIMIT:
@@ -270,8 +270,13 @@ class WholeMatrix(Preconditioner):
         return np.asarray(self._multiplied(self._whole)[1] @ self._checked(u).ravel()).reshape(u.shape)
 
 
-def _signs(*shape: int) -> Array:
+def random_signs(*shape: int) -> Array:
+    """A fixed vector of random signs."""
     return np.random.default_rng(0).choice([-1.0, 1.0], shape)
+
+
+FACTORS: dict[str, type[BlockTriangular] | type[WholeMatrix]] = {"levels": BlockTriangular, "whole": WholeMatrix}
+"""What is factored, by the name that settings have for it."""
 
 
 class _ApplyInverse(torch.autograd.Function):

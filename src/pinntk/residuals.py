@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pinntk.network import Network, Streams
+from pinntk.network import Network
 from pinntk.pdes.base import PDE, Term
+from pinntk.streams import Streams
 
 Normalization = Literal["sum", "mean"]
 

@@ -153,6 +153,15 @@ class Method(pl.LightningModule):
     def finished(self) -> bool:
         return self.iteration >= self.total_iterations
 
+    def due(self, every: int, measured: int) -> bool:
+        """Whether what is measured every so many iterations is due again, ``measured`` being the last time.
+
+        At the ends of whole blocks, and by the number of `every`s passed, not by counting calls: where a run was
+        interrupted must not shift the later measurements.
+        """
+        whole = self.iteration % self.settings.log_every == 0
+        return bool(whole and self.iteration // every > measured // every)
+
     @property
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.network.parameters())

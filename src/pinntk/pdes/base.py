@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import STRICT, Operator
+from pinntk.network import STRICT
 from pinntk.references import Reference
+from pinntk.streams import Operator
 
 Array = NDArray[np.float64]
 Region = Literal["interior", "initial", "boundary", "periodic"]

@@ -14,9 +14,9 @@ from torch import Tensor
 from pinntk import references
 from pinntk.difference import first_derivative_order4, second_derivative_order4, sine_interpolation, with_walls
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import Operator
 from pinntk.pdes.base import PDE, Array, Term, value, vanishing
 from pinntk.pdes.line import Cells, Evolution, EvolutionSettings
+from pinntk.streams import Operator
 
 
 class BurgersDiscretization(EvolutionSettings):

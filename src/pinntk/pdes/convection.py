@@ -16,9 +16,9 @@ from pinntk.difference import (
     trigonometric_interpolation,
 )
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import Operator
 from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
 from pinntk.pdes.line import Evolution, EvolutionSettings, Steps
+from pinntk.streams import Operator
 
 
 class ConvectionDiscretization(EvolutionSettings):

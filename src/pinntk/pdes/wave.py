@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pinntk.difference import second_derivative_order4, second_derivative_spectral, sine_interpolation, with_walls
 from pinntk.discretization import Blocks, DiscreteProblem, DiscretizationSettings
-from pinntk.network import Operator
 from pinntk.pdes.base import Array, ExactPDE, Term, value, vanishing
 from pinntk.pdes.line import Line, MarchingSettings
+from pinntk.streams import Operator
 
 
 class WaveDiscretization(MarchingSettings):
