@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian
 from pinntk.points import PointSettings, sample
 from pinntk.residuals import Batch, Residuals
@@ -13,23 +12,21 @@ DRAW = 2**31
 """Of the points' sampler; training never gets so far."""
 
 
-def fixed_batches(
-    method: Method, interior: int, conditions: int, residuals: Residuals | None = None
-) -> dict[str, Batch]:
+def fixed_batches(residuals: Residuals, interior: int, conditions: int) -> dict[str, Batch]:
     """Uniform points, the same for every seed, width and method of a problem.
 
     Args:
-        method: whose problem, precision and device.
+        residuals: of the problem, with a network whose dtype and device the points take.
         interior: number of residual points.
         conditions: of all initial, boundary and periodic points together (pairs counting once).
-        residuals: of another network than the method's own.
     """
-    pde, chosen = method.pde, residuals or method.residuals
-    others = [region for region in chosen.regions if region != "interior"]
+    pde = residuals.pde
+    others = [region for region in residuals.regions if region != "interior"]
     share = max(1, conditions // max(1, len(others)))
     settings = PointSettings(interior=interior, initial=share, boundary=share)
-    drawn = sample(settings, pde.coordinates, pde.lower, pde.upper, chosen.regions, seed=0, draw=DRAW)
-    return chosen.prepare({r: torch.from_numpy(x).to(method.device, method.dtype_) for r, x in drawn.items()})
+    drawn = sample(settings, pde.coordinates, pde.lower, pde.upper, residuals.regions, seed=0, draw=DRAW)
+    like = next(residuals.network.parameters())
+    return residuals.prepare({r: torch.from_numpy(x).to(like) for r, x in drawn.items()})
 
 
 def interior_rows(jacobian: FactoredJacobian, residuals: Residuals) -> torch.Tensor:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.methods import Method
-from pinntk.ntk import FactoredJacobian, spectral_norm
+from pinntk.ntk import FactoredJacobian, Spectrum, spectral_norm
 from pinntk.pdes.base import Array
+from pinntk.residuals import Residuals
 
 BLOCKS = ("K", "K_uu", "K_rr")
+FIGURES = ("drift", "largest", "smallest", "effective_rank")
 
 
 class NTKDrift(pl.Callback):
     """``Delta K(t) = |K(0) - K(t)|_2 / |K(0)|_2`` on fixed points, for K and for its diagonal blocks K_uu and K_rr.
 
-    Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,), ``drift``
-    (n, 3) for K, K_uu, K_rr, ``spectrum_start_<block>`` and ``spectrum_end_<block>`` (descending eigenvalues), and with
-    ``keep_kernel`` the kernel at the start, ``kernel_start`` (N, N).
+    Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,); ``drift``,
+    ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`pinntk.ntk.Spectrum`);
+    ``spectrum_start_<block>`` and ``spectrum_end_<block>`` (descending eigenvalues), and with ``keep_kernel`` the
+    kernel at the start, ``kernel_start`` (N, N). Kernels are computed in float64 whatever the run's precision.
 
     Args:
         folder: where to write.
@@ -44,7 +47,7 @@ class NTKDrift(pl.Callback):
         self.every, self.interior, self.conditions = every, interior, conditions
         self.keep_kernel = keep_kernel
         self.iterations: list[int] = []
-        self.drift: list[list[float]] = []
+        self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
         self._start: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
 
@@ -69,48 +72,53 @@ class NTKDrift(pl.Callback):
         assert isinstance(pl_module, Method)
         ends = self.kernel(pl_module)
         spectra = {
-            f"spectrum_{when}_{name}": descending(block)
+            f"spectrum_{when}_{name}": Spectrum.of(block).values.numpy()
             for when, blocks in (("start", self._start), ("end", ends))
             for name, block in blocks.items()
         }
-        arrays: dict[str, Any] = {"iteration": self.iterations, "drift": np.array(self.drift), **spectra}
+        figures = {name: np.array(values) for name, values in self.figures.items()}
+        arrays: dict[str, Any] = {"iteration": np.array(self.iterations), **figures, **spectra}
         if self.keep_kernel:
             arrays["kernel_start"] = self._start["K"].numpy()
         part = self.folder / "ntk_drift.part.npz"
         np.savez_compressed(part, **arrays)
         os.replace(part, self.folder / "ntk_drift.npz")
         picture = self.folder / "ntk_drift.part.png"
-        draw(np.array(self.iterations), np.array(self.drift), spectra, pl_module).savefig(picture, dpi=130)
+        draw(arrays["iteration"], arrays["drift"], spectra, pl_module).savefig(picture, dpi=130)
         os.replace(picture, self.folder / "ntk_drift.png")
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
-        """K, K_uu and K_rr at the method's current parameters, float64, on the CPU."""
-        batches = fixed_batches(method, self.interior, self.conditions)
-        jacobian = FactoredJacobian.of(method.residuals, batches)
-        kernel = jacobian.gram().double().cpu()
-        inside = interior_rows(jacobian, method.residuals)
+        """K, K_uu and K_rr at the method's current parameters, on the CPU."""
+        residuals = Residuals(method.pde, copy.deepcopy(method.network).double())
+        jacobian = FactoredJacobian.of(residuals, fixed_batches(residuals, self.interior, self.conditions))
+        kernel = jacobian.gram().cpu()
+        inside = interior_rows(jacobian, residuals)
         return {"K": kernel, "K_uu": kernel[~inside][:, ~inside], "K_rr": kernel[inside][:, inside]}
 
     def _measure(self, method: Method) -> None:
         now = self.kernel(method)
-        drift = [spectral_norm(now[name] - self._start[name]) / self._norms[name] for name in BLOCKS]
+        spectra = [Spectrum.of(now[name]) for name in BLOCKS]
+        found = {
+            "drift": [spectral_norm(now[name] - self._start[name]) / self._norms[name] for name in BLOCKS],
+            **{figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]},
+        }
         self.iterations.append(method.iteration)
-        self.drift.append(drift)
-        figures = {f"ntk_drift_{name}": value for name, value in zip(BLOCKS, drift, strict=True)}
+        for figure, values in found.items():
+            self.figures[figure].append(values)
+        named = {
+            f"ntk_{figure}_{name}": value
+            for figure, values in found.items()
+            for name, value in zip(BLOCKS, values, strict=True)
+        }
         for logger in method.loggers:
-            logger.log_metrics(figures, step=method.iteration)
+            logger.log_metrics(named, step=method.iteration)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"iterations": self.iterations, "drift": self.drift, "start": self._start}
+        return {"iterations": self.iterations, "figures": self.figures, "start": self._start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.iterations, self.drift = list(state_dict["iterations"]), list(state_dict["drift"])
-        self._start = state_dict["start"]
-
-
-def descending(matrix: Tensor) -> Array:
-    """Eigenvalues of a symmetric matrix, the largest first."""
-    return np.asarray(torch.linalg.eigvalsh(matrix).flip(0).numpy())
+        self.iterations, self._start = list(state_dict["iterations"]), state_dict["start"]
+        self.figures = {name: list(values) for name, values in state_dict["figures"].items()}
 
 
 def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:

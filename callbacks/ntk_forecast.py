@@ -106,7 +106,7 @@ class NTKForecast(pl.Callback):
     def measure(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""
         residuals = Residuals(method.pde, copy.deepcopy(method.network))
-        batches = fixed_batches(method, self.interior, self.conditions, residuals)
+        batches = fixed_batches(residuals, self.interior, self.conditions)
 
         def values() -> Tensor:
             with torch.no_grad():

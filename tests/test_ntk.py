@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from jacobians import PDES, batches_of, dense_jacobian, features, residuals_of, values_of
 from torch import Tensor
 
 from pinntk import ntk
-from pinntk.ntk import FactoredJacobian, LayerFactors, layer_gram, spectral_norm
+from pinntk.ntk import FactoredJacobian, LayerFactors, Spectrum, layer_gram, spectral_norm
 from pinntk.residuals import Batch, Residuals
 
 problems = pytest.mark.parametrize("name", PDES)
@@ -236,3 +237,30 @@ def test_the_kernel_of_one_hidden_layer_by_hand() -> None:
 
     expected = torch.tensor([[entry(p, q) for q in x] for p in x], dtype=torch.float64)
     assert_close(J.block("boundary", "boundary"), expected, 1e-13)
+
+
+def test_spectrum_against_numpy_and_scipy() -> None:
+    _, _, J = made("wave")
+    K = J.gram()
+    found, values = Spectrum.of(K), np.linalg.eigvalsh(K.numpy())[::-1]
+    np.testing.assert_allclose(found.values.numpy(), values.clip(min=0), rtol=0, atol=1e-12 * values[0])
+    assert found.largest == pytest.approx(values[0], rel=1e-12)
+    assert found.smallest == pytest.approx(max(values[-1], 0.0), abs=1e-12 * values[0])
+    assert found.effective_rank == pytest.approx(math.exp(scipy.stats.entropy(values.clip(min=0))), rel=1e-9)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 7])
+def test_effective_rank_of_a_projection_is_its_rank(rank: int) -> None:
+    basis, _ = torch.linalg.qr(torch.randn(7, rank, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    assert Spectrum.of(5.0 * basis @ basis.T).effective_rank == pytest.approx(rank, rel=1e-9)
+
+
+def test_smallest_eigenvalue_is_the_polyak_lojasiewicz_constant() -> None:
+    """|grad L|^2 / 2 >= mu L for the sum loss, with equality along the last eigenvector."""
+    _, _, J = made("poisson1d", width=40)
+    mu = Spectrum.of(J.gram()).smallest
+    assert mu > 0
+    last = torch.linalg.eigh(J.gram()).eigenvectors[:, 0]
+    for r, equal in ((vector(J.shape[0]), False), (last, True)):
+        ratio = float(J.rmatvec(r).square().sum() / r.square().sum())
+        assert ratio == pytest.approx(mu, rel=1e-5) if equal else ratio >= mu

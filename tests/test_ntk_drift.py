@@ -25,7 +25,7 @@ def drift(folder: Path, **more: Any) -> NTKDrift:
 
 def dense_kernel(method: Method) -> tuple[np.ndarray, int]:
     """J J^T on the callback's points by torch.func, and how many rows are residuals of the equation."""
-    batches = fixed_batches(method, 12, 8)
+    batches = fixed_batches(method.residuals, 12, 8)
     jacobian = dense_jacobian(method.residuals, batches)
     return (jacobian @ jacobian.T).numpy(), len(batches["interior"].points)
 
@@ -48,12 +48,24 @@ def test_drift_and_spectra_are_those_of_dense_kernels(pde: Any, tmp_path: Path) 
         for when, block in (("start", a), ("end", b)):
             spectrum = np.linalg.eigvalsh(block)[::-1]
             np.testing.assert_allclose(saved[f"spectrum_{when}_{name}"], spectrum, rtol=0, atol=1e-10 * spectrum[0])
+            at = 0 if when == "start" else -1
+            assert saved["largest"][at, k] == pytest.approx(spectrum[0], rel=1e-9)
+            assert saved["smallest"][at, k] == pytest.approx(max(spectrum[-1], 0), abs=1e-10 * spectrum[0])
     np.testing.assert_allclose(saved["kernel_start"], start, rtol=0, atol=1e-10 * np.abs(start).max())
     assert (tmp_path / "ntk_drift.png").stat().st_size > 10_000
 
 
+def test_kernels_are_in_double_precision_whatever_the_runs() -> None:
+    method = make(Convection(), steps=10, precision="32-true")
+    found = drift(Path()).kernel(method)["K"]
+    assert next(method.network.parameters()).dtype == torch.float32
+    method.network.double()
+    expected, _ = dense_kernel(method)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
 def test_the_points_do_not_depend_on_the_run() -> None:
-    one, other = (fixed_batches(make(Wave(), seed=seed, width=w), 12, 8) for seed, w in ((0, 5), (3, 9)))
+    one, other = (fixed_batches(make(Wave(), seed=seed, width=w).residuals, 12, 8) for seed, w in ((0, 5), (3, 9)))
     for region in one:
         assert torch.equal(one[region].points, other[region].points)
     assert [len(one[region].points) for region in ("interior", "initial", "boundary")] == [12, 4, 4]

@@ -26,7 +26,7 @@ def forecast(folder: Path, **more: Any) -> NTKForecast:
 @pytest.mark.parametrize("pde", [Convection(beta=2.0), Burgers(nu=0.1)], ids=lambda pde: pde.name)
 def test_both_lemmas_by_the_definition(pde: Any, tmp_path: Path) -> None:
     method = make(pde, width=7)
-    batches = fixed_batches(method, 10, 8)
+    batches = fixed_batches(method.residuals, 10, 8)
     start = values_of(method.residuals, batches)
     jacobian = dense_jacobian(method.residuals, batches)
     kernel = jacobian @ jacobian.T

@@ -67,6 +67,7 @@ class Residuals:
     """
 
     def __init__(self, pde: PDE, network: Network, terms: Sequence[Term] | None = None) -> None:
+        self.pde = pde
         self.network = network
         self.terms: tuple[Term, ...] = pde.terms() if terms is None else tuple(terms)
         self.names = tuple(term.name for term in self.terms)
