@@ -17,7 +17,7 @@ from pinntk.settings import RunSettings
 CONF = configuration_folder()
 CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
-SUPPORTED = {"adam": set(PDES), "pcpinn": set(PDES), "pinn_ntk": set(PDES)}
+SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "pcpinn", "pinn_ntk")}
 """Problems by method; a method that is not named here supports heat2d at least."""
 
 

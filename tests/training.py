@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.points import PointSettings
 
+M = TypeVar("M", bound=Method)
 POINTS = PointSettings(interior=30, boundary=2, resample_every=7)
 
 
@@ -31,11 +32,30 @@ def make(
     **settings: Any,
 ) -> AdamMethod:
     """An ``adam`` on poisson1d; ``settings`` are the method's own."""
-    return AdamMethod(
+    chosen = {"steps": 60, "log_every": 25, **settings}
+    return make_of(
+        AdamMethod, pde, points, width=width, depth=depth, seed=seed, precision=precision, compile=compile, **chosen
+    )
+
+
+def make_of(
+    kind: type[M],
+    pde: PDE | None = None,
+    points: PointSettings = POINTS,
+    *,
+    width: int = 8,
+    depth: int = 2,
+    seed: int = 0,
+    precision: str = "64-true",
+    compile: bool = False,
+    **settings: Any,
+) -> M:
+    """The same of any method."""
+    return kind(
         pde or Poisson1D(a=2),
         NetworkSettings(width=width, depth=depth),
         points,
-        AdamMethod.Settings.model_validate({"steps": 60, "log_every": 25, **settings}),
+        kind.Settings.model_validate(settings),
         seed=seed,
         precision=precision,
         compile=compile,

@@ -1,4 +1,4 @@
-"""Adam on the strong-form residuals: the baseline."""
+"""Adam on the strong-form residuals: the baseline, and the first phase of other methods."""
 
 from __future__ import annotations
 
@@ -8,13 +8,59 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pinntk.loss import BlockedLoss
-from pinntk.methods.base import Method, MethodSettings, Steps
+from pinntk.methods.base import MethodSettings, Steps
+from pinntk.methods.phases import NEVER, Phase, PhasedMethod, PhaseSettings, Stagnation
 from pinntk.methods.schedule import AdamSettings
 
 
-class AdamMethod(Method):
-    """``theta <- theta - eta Adam(grad sum_terms w_term L_term)`` on the problem's residual terms."""
+class AdamPhase(Phase):
+    """``theta <- theta - eta Adam(grad sum_terms w_term L_term)``, points drawn anew as ``points.resample_every`` says.
+
+    Args:
+        method: whose network.
+        steps: at most.
+        settings: rate, schedule and moments.
+        stagnation: when it ends before.
+    """
+
+    name: ClassVar[str] = "adam"
+    optimizer: torch.optim.Adam
+
+    def __init__(
+        self, method: PhasedMethod, steps: int, settings: AdamSettings, stagnation: Stagnation = NEVER
+    ) -> None:
+        super().__init__(method, steps, stagnation, method.points.resample_every)
+        self.settings = settings
+
+    def start(self, state: Mapping[str, Any] | None) -> None:
+        self.optimizer = torch.optim.Adam(
+            self.method.network.parameters(), lr=self.settings.learning_rate, betas=self.settings.betas, fused=True
+        )
+        if state is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def step(self, n: int) -> Tensor:
+        method = self.method
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = method.objective.backward(method.batches(), method.weights)
+        self.settings.set_rate(self.optimizer, n, self.steps)
+        self.optimizer.step()
+        method.function_evaluations += 1
+        return torch.cat([(method.weights * terms).sum()[None], terms])
+
+    def log(self) -> dict[str, float]:
+        return {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+
+
+class AdamPhaseSettings(AdamSettings, PhaseSettings):
+    """Settings of an Adam phase among others."""
+
+
+class AdamMethod(PhasedMethod):
+    """Adam alone."""
 
     class Settings(MethodSettings):
         """Settings of ``adam``."""
@@ -23,34 +69,6 @@ class AdamMethod(Method):
         adam: AdamSettings = AdamSettings()
 
     name: ClassVar[str] = "adam"
-    optimizer: torch.optim.Adam
 
-    @property
-    def total_iterations(self) -> int:
-        return int(self.settings.steps)
-
-    def start(self, state: Mapping[str, Any] | None) -> None:
-        settings: AdamSettings = self.settings.adam
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True
-        )
-        if state is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
-        self._weights = self.term_weights()
-        self._loss = BlockedLoss(self.residuals, self.settings.normalization, compile=self.compiled)
-
-    def state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def advance(self, end: int) -> None:
-        history: list[Tensor] = []
-        with self.phase("adam"):
-            while self.iteration < end and not self.stop_requested:
-                self.optimizer.zero_grad(set_to_none=True)
-                terms = self._loss.backward(self.batches(), self._weights)
-                self.settings.adam.set_rate(self.optimizer, self.iteration, self.total_iterations)
-                self.optimizer.step()
-                history.append(torch.cat([(self._weights * terms).sum()[None], terms]))
-                self.iteration += 1
-                self.function_evaluations += 1
-        self.record(("loss", *self.residuals.names), history, learning_rate=self.optimizer.param_groups[0]["lr"])
+    def plan(self) -> list[Phase]:
+        return [AdamPhase(self, self.settings.steps, self.settings.adam)]

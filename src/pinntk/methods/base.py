@@ -170,10 +170,15 @@ class Method(pl.LightningModule):
     def dtype_(self) -> torch.dtype:
         return next(self.network.parameters()).dtype
 
+    @property
+    def draw(self) -> int:
+        """Which draw of the collocation points the current iteration uses."""
+        every = self.points.resample_every
+        return self.iteration // every if every else 0
+
     def batches(self) -> dict[str, Batch]:
         """The collocation points of the current iteration, prepared for the network."""
-        every = self.points.resample_every
-        draw = self.iteration // every if every else 0
+        draw = self.draw
         if self._batches is None or self._batches[0] != draw:
             pde = self.pde
             drawn = sample(

@@ -1,0 +1,197 @@
+"""Methods that use one optimiser after another on the same weighted loss.
+
+A phase ends when its steps are up, when the loss stagnates, or when its optimiser can do no more; the run then goes on
+with the next one, and result.json says when and why.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import BaseModel, Field, StrictInt
+from torch import Tensor
+
+from pinntk.loss import BlockedLoss
+from pinntk.methods.base import Method, Steps
+from pinntk.network import STRICT
+from pinntk.references import Reference
+
+
+class Stagnation(BaseModel):
+    """A phase stagnates when its lowest loss of ``window`` iterations is not at least by the share ``decrease`` below
+    that of the ``window`` before; null: it never does."""
+
+    model_config = STRICT
+    window: Annotated[StrictInt, Field(ge=1)] | None = None
+    decrease: Annotated[float, Field(ge=0, lt=1)] = 0.01
+
+
+NEVER = Stagnation()
+
+
+class PhaseSettings(BaseModel):
+    """What every phase has."""
+
+    model_config = STRICT
+    steps: Steps
+    """At most."""
+    stagnation: Stagnation = NEVER
+
+
+class Phase(ABC):
+    """One optimiser at work on a method's network.
+
+    Args:
+        method: whose network, loss and points; started before the phase is.
+        steps: at most.
+        stagnation: when it ends before.
+        resample_every: iterations between two draws of the points; None: the same points for the whole phase.
+
+    Attributes:
+        reason: why the optimiser can do no more; None while it can.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        method: PhasedMethod,
+        steps: int,
+        stagnation: Stagnation = NEVER,
+        resample_every: int | None = None,
+    ) -> None:
+        self.method = method
+        self.steps = steps
+        self.stagnation = stagnation
+        self.resample_every = resample_every
+        self.reason: str | None = None
+
+    @abstractmethod
+    def start(self, state: Mapping[str, Any] | None) -> None:
+        """Make the optimiser; ``state`` is what ``state`` returned, where a run is resumed."""
+
+    @abstractmethod
+    def step(self, n: int) -> Tensor:
+        """Iteration n of the phase, counted from 0: the losses before it, weighted total and terms, (1 + T,)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``start`` needs to go on exactly from here, the network's parameters apart."""
+
+    def log(self) -> dict[str, float]:
+        """Figures of the last iteration."""
+        return {}
+
+    def figures(self) -> dict[str, Any]:
+        """For result.json when the phase has ended."""
+        return {}
+
+
+class PhasedMethod(Method):
+    """Base of the methods made of phases; one of them writes ``plan``."""
+
+    objective: BlockedLoss
+    weights: Tensor
+
+    @abstractmethod
+    def plan(self) -> list[Phase]:
+        """The phases in their order, not yet started."""
+
+    @cached_property
+    def phases(self) -> list[Phase]:
+        return self.plan()
+
+    @property
+    def total_iterations(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= self.total_iterations or self._current >= len(self.phases)
+
+    # Where it stands: the phase's number, the iteration and the draw of points at which it began, and what has ended.
+    _current = 0
+    _begun = 0
+    _first_draw = 0
+
+    def start(self, state: Mapping[str, Any] | None) -> None:
+        self.weights = self.term_weights()
+        self.objective = BlockedLoss(self.residuals, self.settings.normalization, compile=self.compiled)
+        self._ended: list[dict[str, Any]] = []
+        self._lowest = self.weights.new_tensor([torch.inf, torch.inf])  # in this window, in the one before
+        if state is None:
+            self._current = self._begun = self._first_draw = 0
+            self._skip_empty()
+        else:
+            self._current, self._begun, self._first_draw = (state[k] for k in ("current", "begun", "first_draw"))
+            self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self.weights)
+        if self._current < len(self.phases):
+            self.phases[self._current].start(state and state["phase"])
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "current": self._current,
+            "begun": self._begun,
+            "first_draw": self._first_draw,
+            "ended": list(self._ended),
+            "lowest": self._lowest,
+            "phase": self.phases[self._current].state() if self._current < len(self.phases) else {},
+        }
+
+    @property
+    def draw(self) -> int:
+        if self._current >= len(self.phases):
+            return self._first_draw
+        every = self.phases[self._current].resample_every
+        return self._first_draw + ((self.iteration - self._begun) // every if every else 0)
+
+    def advance(self, end: int) -> None:
+        history: list[Tensor] = []
+        log: dict[str, float] = {}
+        while self.iteration < end and not self.stop_requested and not self.finished:
+            phase = self.phases[self._current]
+            with self.phase(phase.name):
+                losses = phase.step(self.iteration - self._begun)
+            history.append(losses)
+            log = phase.log()
+            self._lowest[0] = torch.minimum(self._lowest[0], losses[0])
+            last_draw = self.draw
+            self.iteration += 1
+            reason = phase.reason or self._stagnated(phase)
+            if reason is None and self.iteration - self._begun >= phase.steps:
+                reason = "all steps done"
+            if reason is not None:
+                self._next(phase, reason, last_draw)
+        self.record(("loss", *self.residuals.names), history, **log)
+
+    def _stagnated(self, phase: Phase) -> str | None:
+        window = phase.stagnation.window
+        if window is None or (self.iteration - self._begun) % window:
+            return None
+        now, before = self._lowest.tolist()
+        self._lowest = self._lowest.new_tensor([torch.inf, now])
+        if now > (1 - phase.stagnation.decrease) * before:
+            return f"stagnated: lowest loss {now:.3e} in {window} iterations, {before:.3e} in the {window} before"
+        return None
+
+    def _next(self, phase: Phase, reason: str, last_draw: int) -> None:
+        iterations = self.iteration - self._begun
+        self._ended.append({"phase": phase.name, "iterations": iterations, "ended": reason, **phase.figures()})
+        self._current += 1
+        self._begun, self._first_draw = self.iteration, last_draw
+        self._lowest = torch.full_like(self._lowest, torch.inf)
+        self._skip_empty()
+        if self._current < len(self.phases):
+            self._first_draw += 1
+            self.phases[self._current].start(None)
+
+    def _skip_empty(self) -> None:
+        while self._current < len(self.phases) and self.phases[self._current].steps == 0:
+            self._current += 1
+
+    def figures(self, reference: Reference) -> dict[str, Any]:
+        return {"phases": self._ended}
