@@ -42,7 +42,7 @@ class Case:
             start += p.numel()
         whole = torch.nn.Module()
         whole.network = network
-        whole.forward = lambda: self.residuals(self.batches)  # type: ignore[method-assign,assignment]
+        whole.forward = lambda: self.residuals(self.batches)
         found: dict[str, Tensor] = functional_call(whole, parameters, ())
         total = torch.zeros(())
         for weight, r in zip(self.weights, found.values(), strict=True):

@@ -171,12 +171,13 @@ class Split:
         tolerance: float = 1e-6,
     ) -> Self:
         """Arguments as of `Hessian.of` and `norm`."""
-        norms, products = [], 0
-        for make in (Hessian.of, GaussNewton.of, Hessian.remainder):  # one after the other: each may take much memory
+        norms, products = {}, 0
+        makers = {"hessian": Hessian.of, "gauss_newton": GaussNewton.of, "remainder": Hessian.remainder}
+        for name, make in makers.items():  # one after the other: each may take much memory
             operator: SymmetricOperator = make(residuals, batches, weights, normalization)
-            norms.append(norm(operator, tolerance))
+            norms[name] = norm(operator, tolerance)
             products += operator.products
-        return cls(*norms, products)
+        return cls(**norms, products=products)
 
     @property
     def ratio(self) -> float:
