@@ -3,6 +3,7 @@
 from pinntk.callbacks.checkpoint import TimedCheckpoint
 from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
+from pinntk.callbacks.hessian_norm import HessianNorm
 from pinntk.callbacks.ntk_drift import NTKDrift
 from pinntk.callbacks.ntk_forecast import NTKForecast
 from pinntk.callbacks.progress import Progress
@@ -11,6 +12,7 @@ from pinntk.callbacks.solution import SolutionPlot
 __all__ = [
     "Conditioning",
     "ErrorAgainstReference",
+    "HessianNorm",
     "NTKDrift",
     "NTKForecast",
     "Progress",

@@ -13,8 +13,10 @@ LAYERS: list[set[str]] = [
     {"points", "discretization"},
     {"pdes", "conditioning"},
     {"residuals"},
-    {"ntk", "hessian"},
-    {"loss", "optim", "theorem1"},
+    {"ntk"},
+    {"loss", "theorem1", "spectra"},
+    {"hessian"},
+    {"optim"},
     {"methods"},
     {"callbacks"},
 ]

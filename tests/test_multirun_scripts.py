@@ -56,3 +56,34 @@ def test_figure_1a(tmp_path: Path) -> None:
     assert float(rows[-1]["drift_std"]) == float(f"{trials.std():.5g}")
     assert rows[-1]["trials"] == "3"
     assert ran("fig1a.py", tmp_path / "nothing").returncode == 1
+
+
+def test_figure_1b(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    norms = {(w, s): rng.random() + 1 for w in (10, 20, 3000) for s in (0, 1, 2)}
+    for (width, seed), value in norms.items():
+        folder = tmp_path / f"w{width}" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
+        # The second row belongs to a later iteration, the second column to another loss.
+        names = ("hessian", "gauss_newton", "remainder", "ratio")
+        arrays = {name: np.array([[k + value, 9], [9, 9]]) for k, name in enumerate(names)}
+        if width < 3000:
+            arrays["tolerances"] = np.array([1e-3, 1e-2, 1e-1])
+            arrays["entries_hessian"] = np.array([[0.9, 0.1 * value, 0], [9, 9, 9]])
+            arrays["entries_remainder"] = np.array([[0.9, 0.01 * value, 0], [9, 9, 9]])
+        np.savez(folder / "hessian_norm.npz", allow_pickle=False, **arrays)
+    ended = ran("fig1b.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert (tmp_path / "fig1b.png").stat().st_size > 10_000
+    with (tmp_path / "fig1b.csv").open() as file:
+        rows = {(row["width"], row["figure"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 6 + 6 + 4
+    trials = np.array([norms[20, seed] for seed in (0, 1, 2)])
+    for name, values in (("hessian", trials), ("ratio", 3 + trials), ("entries_remainder", 0.01 * trials)):
+        row = rows["20", name]
+        assert (row["pde"], row["trials"]) == ("wave", "3")
+        assert float(row["mean"]) == float(f"{values.mean():.5g}")
+        assert float(row["std"]) == float(f"{values.std():.5g}")
+    assert ran("fig1b.py", tmp_path / "nothing").returncode == 1

@@ -115,21 +115,25 @@ class BlockedLoss:
         return parts
 
     def _blocks(self, batches: Mapping[str, Batch]) -> list[tuple[str, Batch, float]]:
-        """(region, block, its share of a mean over the region's points); kept until other batches come."""
+        """The blocks; kept until other batches come."""
         if self._split is None or self._split[0] is not batches:
-            self._split = (
-                batches,
-                [
-                    (region, block, len(block.points) / len(batch.points) if self.normalization == "mean" else 1.0)
-                    for region, batch in batches.items()
-                    for block in batch.split(self._count(region, batch), pairs=region == "periodic")
-                ],
-            )
+            self._split = batches, blocks(self.residuals, batches, self.normalization)
         return self._split[1]
 
-    def _count(self, region: str, batch: Batch) -> int:
-        """Number of blocks."""
-        if batch.points.device.type != "cpu":
-            return 1
-        streams, width = len(self.residuals.streams_of[region]), self.residuals.network.width
-        return max(1, round(streams * len(batch.points) * width / ELEMENTS))
+
+def blocks(
+    residuals: Residuals, batches: Mapping[str, Batch], normalization: Normalization
+) -> list[tuple[str, Batch, float]]:
+    """Blocks of points that stay in the cache: (region, block, its share of a mean over the region's points)."""
+    return [
+        (region, block, len(block.points) / len(batch.points) if normalization == "mean" else 1.0)
+        for region, batch in batches.items()
+        for block in batch.split(_count(residuals, region, batch), pairs=region == "periodic")
+    ]
+
+
+def _count(residuals: Residuals, region: str, batch: Batch) -> int:
+    """Number of blocks."""
+    if batch.points.device.type != "cpu":
+        return 1
+    return max(1, round(len(residuals.streams_of[region]) * len(batch.points) * residuals.network.width / ELEMENTS))

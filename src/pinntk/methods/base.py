@@ -35,6 +35,8 @@ Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
 PREDICT_ROWS = 8192
 """Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
+PREDICT_ELEMENTS = 2**21
+"""Points times width per block at most, for wide networks: 16 MiB in float64."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -208,7 +210,8 @@ class Method(pl.LightningModule):
         """u at points (n, d), float64 in and out: (n,)."""
         with torch.no_grad():
             x = torch.from_numpy(np.array(points, dtype=np.float64, order="C")).to(self.device, self.dtype_)
-            return torch.cat([self.network(part) for part in x.split(PREDICT_ROWS)]).double().cpu().numpy()
+            rows = max(1, min(PREDICT_ROWS, PREDICT_ELEMENTS // self.network.width))
+            return torch.cat([self.network(part) for part in x.split(rows)]).double().cpu().numpy()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

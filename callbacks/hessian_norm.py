@@ -1,0 +1,197 @@
+"""The size of the loss's second derivative, and what of it the kernel has (paper, Figure 1b and Theorem 3)."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pinntk.callbacks.kernel_points import fixed_batches
+from pinntk.hessian import GaussNewton, Hessian, Split
+from pinntk.methods import Method
+from pinntk.pdes.base import Array
+from pinntk.residuals import Batch, Normalization, Residuals
+from pinntk.spectra import DENSE_LIMIT, share_of_entries, spectral_density
+
+FIGURES = ("hessian", "gauss_newton", "remainder", "ratio", "products")
+TOLERANCES = (1e-3, 1e-2, 1e-1)
+Arguments = tuple[Residuals, dict[str, Batch], Tensor, Normalization]
+
+
+class HessianNorm(pl.Callback):
+    """Spectral norms of the Hessian on fixed points: of L_r, the loss of the equation's residuals alone and unweighted,
+    and of the whole loss L with the method's fixed weights; and those of their two parts, Gauss-Newton and remainder.
+
+    Written to ``hessian_norm.npz`` when training ends, and drawn in ``hessian_norm.png``: ``iteration`` (n,); ``loss``,
+    the names "L_r" and "L"; ``hessian``, ``gauss_newton``, ``remainder`` (norms), ``ratio`` (the remainder's norm over
+    the Hessian's) and ``products`` (with vectors, that it took), (n, 2) each; ``seconds`` (n,) of all of a measurement;
+    ``normalization``. For small networks ``entries_hessian`` and ``entries_remainder``, (n, 3): the share of the
+    entries of either matrix of L_r above ``tolerances`` (3,) times its largest. With ``density`` the nodes and weights
+    of the spectral density at start and end, ``density_<start or end>_<loss>`` (2, probes, steps). All in float64
+    whatever the run's precision.
+
+    Args:
+        folder: where to write.
+        every: iterations between two measurements; rounded up to the method's blocks of ``log_every``.
+        interior: residual points.
+        conditions: initial, boundary and periodic points in all.
+        normalization: of the losses, "sum" or "mean"; None: the method's.
+        whole: measure L as well; without it the arrays have one column.
+        tolerance: of the norms, see `pinntk.spectra.norm`.
+        dense_limit: parameters up to which the shares of entries are measured, by as many products each time.
+        density: measure the spectral density.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        every: int = 500,
+        interior: int = 300,
+        conditions: int = 300,
+        normalization: Normalization | None = None,
+        whole: bool = True,
+        tolerance: float = 1e-6,
+        dense_limit: int = 2000,
+        density: bool = False,
+    ) -> None:
+        if min(every, interior, conditions) < 1:
+            raise ValueError(f"every={every}, interior={interior}, conditions={conditions}: must be at least 1")
+        if normalization not in (None, *get_args(Normalization)):
+            raise ValueError(f"normalization={normalization}: allowed are sum, mean and null (the method's)")
+        if not 0 < tolerance < 1:
+            raise ValueError(f"tolerance={tolerance}: must be above 0 and below 1")
+        if not 0 <= dense_limit <= DENSE_LIMIT:
+            raise ValueError(f"dense_limit={dense_limit}: allowed are 0 to {DENSE_LIMIT}")
+        self.folder = Path(folder)
+        self.every, self.interior, self.conditions = every, interior, conditions
+        self.normalization = normalization
+        self.whole, self.tolerance, self.dense_limit, self.density = whole, tolerance, dense_limit, density
+        self.iterations: list[int] = []
+        self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
+        self.entries: dict[str, list[list[float]]] = {"hessian": [], "remainder": []}
+        self.seconds: list[float] = []
+        self._start: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        if not self.iterations:
+            self._start = self._densities(pl_module)
+            self._measure(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        if pl_module.due(self.every, self.iterations[-1]) or (
+            pl_module.finished and pl_module.iteration != self.iterations[-1]
+        ):
+            self._measure(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        densities = {
+            f"density_{when}_{name}": found.numpy()
+            for when, losses in (("start", self._start), ("end", self._densities(pl_module)))
+            for name, found in losses.items()
+        }
+        arrays: dict[str, Any] = {
+            "iteration": np.array(self.iterations),
+            "loss": np.array(list(self.losses(pl_module))),
+            **{name: np.array(values) for name, values in self.figures.items()},
+            "seconds": np.array(self.seconds),
+            "normalization": np.array(self._normalization(pl_module)),
+            "tolerances": np.array(TOLERANCES),
+            **{f"entries_{name}": np.array(values) for name, values in self.entries.items() if values},
+            **densities,
+        }
+        part = self.folder / "hessian_norm.part.npz"
+        np.savez_compressed(part, **arrays)
+        os.replace(part, self.folder / "hessian_norm.npz")
+        picture = self.folder / "hessian_norm.part.png"
+        draw(arrays, densities, pl_module).savefig(picture, dpi=130)
+        os.replace(picture, self.folder / "hessian_norm.png")
+
+    def losses(self, method: Method) -> dict[str, Arguments]:
+        """What `Hessian.of` needs for L_r and L at the method's current parameters."""
+        whole = Residuals(method.pde, copy.deepcopy(method.network).double())
+        equation = Residuals(method.pde, whole.network, [term for term in whole.terms if term.region == "interior"])
+        batches = fixed_batches(whole, self.interior, self.conditions)
+        inside = {"interior": batches["interior"]}
+        weights, normalization = method.term_weights().double(), self._normalization(method)
+        found = {"L_r": (equation, inside, torch.ones_like(weights[: len(equation.names)]), normalization)}
+        return found | ({"L": (whole, batches, weights, normalization)} if self.whole else {})
+
+    def _normalization(self, method: Method) -> Normalization:
+        chosen: Normalization = self.normalization or method.settings.normalization
+        return chosen
+
+    def _densities(self, method: Method) -> dict[str, Tensor]:
+        if not self.density:
+            return {}
+        losses = self.losses(method)
+        return {name: torch.stack(spectral_density(Hessian.of(*loss))) for name, loss in losses.items()}
+
+    def _measure(self, method: Method) -> None:
+        started = time.perf_counter()
+        losses = self.losses(method)
+        splits = {name: Split.of(*loss, tolerance=self.tolerance) for name, loss in losses.items()}
+        if method.parameters_count <= self.dense_limit:
+            hessian = Hessian.of(*losses["L_r"]).dense()
+            matrices = {"hessian": hessian, "remainder": hessian - GaussNewton.of(*losses["L_r"]).dense()}
+            for name, matrix in matrices.items():
+                self.entries[name].append([share_of_entries(matrix, tolerance) for tolerance in TOLERANCES])
+        self.iterations.append(method.iteration)
+        for figure in FIGURES:
+            self.figures[figure].append([getattr(split, figure) for split in splits.values()])
+        self.seconds.append(time.perf_counter() - started)
+        named = {f"hessian_{figure}_{name}": getattr(s, figure) for name, s in splits.items() for figure in FIGURES[1:]}
+        norms = {f"hessian_norm_{name}": split.hessian for name, split in splits.items()}
+        for logger in method.loggers:
+            logger.log_metrics(norms | named, step=method.iteration)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "iterations": self.iterations,
+            "figures": self.figures,
+            "entries": self.entries,
+            "seconds": self.seconds,
+            "start": self._start,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.iterations, self.seconds = list(state_dict["iterations"]), list(state_dict["seconds"])
+        self.figures = {name: list(values) for name, values in state_dict["figures"].items()}
+        self.entries = {name: list(values) for name, values in state_dict["entries"].items()}
+        self._start = state_dict["start"]
+
+
+def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) -> Figure:
+    """Norms and their ratio along the training; the spectral density where there is one."""
+    figure = Figure(figsize=(15 if densities else 11, 4), layout="constrained")
+    left, right, *more = figure.subplots(1, 3 if densities else 2)
+    for k, name in enumerate(arrays["loss"]):
+        for part, style in (("hessian", "-"), ("gauss_newton", "--"), ("remainder", ":")):
+            label = f"{name}, {part.replace('_', '-')}"
+            left.plot(arrays["iteration"], arrays[part][:, k], style, marker=".", color=f"C{k}", label=label)
+        right.plot(arrays["iteration"], arrays["ratio"][:, k], marker=".", color=f"C{k}", label=name)
+    left.set(xlabel="iteration", ylabel="spectral norm", yscale="log")
+    right.set(xlabel="iteration", ylabel="‖remainder‖₂ / ‖Hessian‖₂", ylim=(0, None))
+    for panel in more:
+        for name, (nodes, weights) in densities.items():
+            order = np.argsort(nodes, axis=None)
+            beyond = 1 - np.cumsum(weights.ravel()[order])
+            panel.plot(nodes.ravel()[order], beyond, label=name.removeprefix("density_").replace("_", ", "))
+        panel.set_xscale("symlog", linthresh=1e-4 * max(float(np.abs(d[0]).max()) for d in densities.values()))
+        panel.set(xlabel="λ", ylabel="share of eigenvalues above λ", ylim=(0, 1))
+    for panel in (left, right, *more):
+        panel.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{method.pde.name}, {method.name}, width {method.network.width}")
+    return figure
