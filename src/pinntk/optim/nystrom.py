@@ -57,7 +57,7 @@ class Nystrom:
             raise FloatingPointError("a product with the curvature matrix is not finite")
         rounding = torch.finfo(dtype).eps * float(Y.norm())
         for multiple in SHIFTS if rounding > 0 else ():
-            # Y is exact to rounding only, and so are the small eigenvalues of the core, which A + shift I lifts above 0.
+            # Y is exact to rounding only, which may leave the core's small eigenvalues below 0: take A + shift I.
             shift = multiple * rounding
             shifted = Y + shift * omega
             factor, failed = torch.linalg.cholesky_ex(_symmetric(omega.T @ shifted))
@@ -107,4 +107,5 @@ def _indefinite(omega: Tensor, Y: Tensor) -> Tensor:
     values, W = torch.linalg.eigh(_symmetric(omega.T @ Y))
     floor = torch.finfo(Y.dtype).eps * len(values) * float(values.abs().max())
     kept = values > max(floor, -float(values[0]))
-    return (Y @ W[:, kept]) / values[kept].sqrt()
+    B: Tensor = (Y @ W[:, kept]) / values[kept].sqrt()
+    return B
