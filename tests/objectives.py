@@ -32,7 +32,7 @@ class FunctionObjective:
 
     def loss(self) -> Tensor:
         self.calls["loss"] += 1
-        return self.function(self.theta)
+        return self.function(self.theta).detach()
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         self.calls["gradient"] += 1
@@ -41,7 +41,7 @@ class FunctionObjective:
         return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
     def dense(self) -> Tensor:
-        return torch.as_tensor(hessian(self.function, self.theta))
+        return torch.as_tensor(hessian(self.function, self.theta, vectorize=True))
 
     def curvature(self) -> Product:
         H = self.dense()
@@ -56,7 +56,8 @@ class FunctionObjective:
 def symmetric(eigenvalues: list[float], seed: int = 0) -> Tensor:
     """A matrix with these eigenvalues and random eigenvectors."""
     Q = torch.linalg.qr(random(len(eigenvalues), len(eigenvalues), seed=seed)).Q
-    return Q @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ Q.T
+    made: Tensor = Q @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ Q.T
+    return made
 
 
 def quadratic(H: Tensor, theta: Tensor) -> FunctionObjective:
@@ -89,7 +90,8 @@ def pinn() -> FunctionObjective:
 
     def u(theta: Tensor, x: Tensor) -> Tensor:
         w, b, a = theta[: 3 * width].view(3, width)
-        return torch.tanh(x[:, None] * w + b) @ a + theta[-1]
+        value: Tensor = torch.tanh(x[:, None] * w + b) @ a + theta[-1]
+        return value
 
     def loss(theta: Tensor) -> Tensor:
         leaf = x.clone().requires_grad_()
@@ -97,4 +99,4 @@ def pinn() -> FunctionObjective:
         (u_xx,) = torch.autograd.grad(u_x.sum(), leaf, create_graph=True)
         return (u_xx + torch.sin(x)).square().mean() + u(theta, x[[0, -1]]).square().mean()
 
-    return FunctionObjective(lambda theta: loss(theta if theta.requires_grad else theta.detach()), random(25, seed=4) / 2)
+    return FunctionObjective(loss, random(25, seed=4) / 2)

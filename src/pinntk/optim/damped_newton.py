@@ -7,6 +7,9 @@ from torch import Tensor
 
 from pinntk.optim.objective import Objective
 
+LARGEST_RESIDUAL = 1e-2
+"""Of a solution, relative to the right-hand side."""
+
 
 class SingularHessian(RuntimeError):
     """``H + gamma I`` cannot be solved with."""
@@ -43,9 +46,9 @@ def damped_newton_step(objective: Objective, dense_hessian: Tensor, eta: float, 
     if failed:
         raise SingularHessian(gamma, "is singular")
     direction = torch.linalg.ldl_solve(factors, pivots, gradient[:, None])[:, 0]
-    # The relative error of a solution is about eps |A| |x| / |b|: from 1 on it is rounding alone.
-    error = torch.finfo(matrix.dtype).eps * float(matrix.norm()) * float(direction.norm())
-    if not error <= float(gradient.norm()):
+    # Rounding leaves a residual of about eps |A| |x|.
+    rounding = torch.finfo(matrix.dtype).eps * float(matrix.norm()) * float(direction.norm())
+    if not rounding <= LARGEST_RESIDUAL * float(gradient.norm()):
         raise SingularHessian(gamma, "is singular to working precision")
     objective.assign(objective.parameters() - eta * direction)
     return loss

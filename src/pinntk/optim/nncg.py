@@ -43,11 +43,11 @@ class NNCGSettings(BaseModel):
     """mu; with ``gain`` that of the first step."""
     damping_min: Positive = 1e-12
     damping_max: Positive = 1e6
-    increase: Annotated[float, Field(gt=1)] = 3.0
+    increase: Annotated[float, Field(gt=1)] = 2.0
     """Factor on mu after a step whose gain ratio is below 1/4, or none."""
-    decrease: Annotated[float, Field(gt=1)] = 2.0
+    decrease: Annotated[float, Field(gt=1)] = 3.0
     """Divisor of mu after a full step whose gain ratio is above 3/4."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-2
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """eta: conjugate gradients end at a residual of ``eta |grad L|``."""
     tolerance_rule: Literal["fixed", "gradient"] = "fixed"
     """``gradient``: ``min(eta, sqrt(|grad L|))``, by which Newton's method converges faster than linearly
