@@ -126,6 +126,13 @@ def test_an_indefinite_operator(eigenvalues: list[float]) -> None:
         torch.testing.assert_close(of(A, 10).eigenvalues[0], torch.tensor(8.0).double(), rtol=1e-3, atol=0)
 
 
+def test_a_mixture_of_signs_is_not_blown_up() -> None:
+    """Half the eigenvalues 1, half -1: at most ``2 |A| + nu = 3``, where all small curvatures count up to 8e3."""
+    A = symmetric([1.0, -1.0] * 12)
+    largest = [float(of(A, 10, seed).eigenvalues[0]) for seed in range(100)]
+    assert 0.3 < max(largest) < 3
+
+
 def test_a_negative_operator_has_no_factors_and_the_identity_for_preconditioner() -> None:
     found, v = of(symmetric([-2.0, -1.0, -0.5]), 2), random(3)
     assert found.U.shape == (3, 0)
@@ -143,3 +150,11 @@ def test_single_precision_stays() -> None:
 def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(FloatingPointError, match="a product with the curvature matrix is not finite"):
         of(torch.full((4, 4), torch.nan, dtype=torch.float64), 2)
+
+
+def test_the_shift_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made large enough to be seen, 1e-3 |A|: nothing of it is left, and nothing is above A's own eigenvalues."""
+    monkeypatch.setattr("pinntk.optim.nystrom.SHIFTS", (1e-3 / torch.finfo(torch.float64).eps,))
+    torch.testing.assert_close(dense(of(DECAYING, 30)), DECAYING, rtol=0, atol=1e-12)
+    values = torch.linalg.eigvalsh(DECAYING).flip(0)
+    assert bool((of(DECAYING, 8).eigenvalues <= values[:8] + 1e-13).all())
