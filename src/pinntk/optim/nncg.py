@@ -1,0 +1,230 @@
+"""NysNewton-CG: damped Newton steps by conjugate gradients behind a Nystrom preconditioner.
+
+Rathore, Lei, Frangella, Lu, Udell, "Challenges in training PINNs: a loss landscape perspective" (ICML 2024),
+Algorithm 1; the table's GDND ends with it. Beyond the publication: a relative tolerance, a test for negative curvature,
+a line search that ends and takes finite values only, and a damping that follows the gain ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, StrictInt, model_validator
+from torch import Tensor
+
+from pinntk.network import STRICT, Positive
+from pinntk.optim.cg import Solution, conjugate_gradients
+from pinntk.optim.nystrom import Nystrom
+from pinntk.optim.objective import Objective, Product
+
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+POOR, GOOD = 0.25, 0.75
+"""Gain ratios below and above which the damping changes."""
+
+
+class NNCGSettings(BaseModel):
+    """Settings of `NysNewtonCG`.
+
+    The published ones: ``damping_rule=fixed damping=1e-2`` (tried: 1e-5 ... 1e-1) ``tolerance_rule=fixed
+    tolerance=1e-16``, the rest as it stands.
+    """
+
+    model_config = STRICT
+    rank: Count = 60
+    """Random vectors of the preconditioner."""
+    refresh_every: Count = 20
+    """Steps between two preconditioners."""
+    damping_rule: Literal["fixed", "gain"] = "gain"
+    """``gain``: by how well the quadratic model foretold the loss after the full step."""
+    damping: Positive = 1e-2
+    """mu; with ``gain`` that of the first step."""
+    damping_min: Positive = 1e-12
+    damping_max: Positive = 1e6
+    increase: Annotated[float, Field(gt=1)] = 2.0
+    """Factor on mu after a step whose gain ratio is below 1/4, or none."""
+    decrease: Annotated[float, Field(gt=1)] = 3.0
+    """Divisor of mu after a full step whose gain ratio is above 3/4."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """eta: conjugate gradients end at a residual of ``eta |grad L|``."""
+    tolerance_rule: Literal["fixed", "gradient"] = "fixed"
+    """``gradient``: ``min(eta, sqrt(|grad L|))``, by which Newton's method converges faster than linearly
+    (Eisenstat, Walker 1996; Nocedal, Wright, section 7.1)."""
+    max_cg: Count = 1000
+    armijo: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """alpha: the least share of the decrease along the slope."""
+    backtrack: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """beta: factor on the step length after each refused trial."""
+    max_backtracks: Annotated[StrictInt, Field(ge=0, le=1000)] = 30
+    max_failures: Count = 5
+    """Steps in a row without any accepted length after which the optimiser is stuck."""
+
+    @model_validator(mode="after")
+    def _the_damping_lies_within(self) -> NNCGSettings:
+        if self.damping_rule == "gain" and not self.damping_min <= self.damping <= self.damping_max:
+            raise ValueError(
+                f"damping={self.damping:g}: with damping_rule=gain allowed is "
+                f"damping_min={self.damping_min:g} ... damping_max={self.damping_max:g}"
+            )
+        return self
+
+
+class NysNewtonCG:
+    """``theta <- theta + t d`` with ``(H + mu I) d = -grad L`` and a step length t by Armijo's rule.
+
+    Negative curvature ends the conjugate gradients (`conjugate_gradients`). The gain ratio is that of the full step,
+    ``(L(theta) - L(theta + d)) / (m(0) - m(d))`` with the undamped model ``m(d) = L + grad L^T d + d^T H d / 2``
+    (Nocedal, Wright, section 4.1). Where no length is accepted the parameters stay, bit for bit.
+
+    Random vectors are a function of the seed and the number of the refresh.
+
+    Args:
+        objective: loss, gradient and curvature; it may change between steps (fresh points).
+        settings: see there.
+        seed: of the random vectors.
+
+    Attributes:
+        damping: mu of the next step.
+        nystrom: the preconditioner's factors; None before the first step.
+        steps: taken, those that failed included.
+        function_evaluations: of the loss, with or without its gradient.
+        gradients: those of them with the gradient.
+        hessian_products: products of the curvature with one vector.
+        cg_iterations, step_length, gain_ratio: of the last step; 0, 0 and NaN where it did not come to them, and a
+            gain ratio of minus infinity where the full step's loss is not finite.
+        failures: steps in a row that no length was accepted in.
+        reason: why the optimiser is stuck, in words; empty where it is not.
+    """
+
+    _SAVED = (
+        *("damping", "steps", "function_evaluations", "gradients", "hessian_products"),
+        *("cg_iterations", "step_length", "gain_ratio", "failures", "reason"),
+    )
+
+    def __init__(self, objective: Objective, settings: NNCGSettings, *, seed: int = 0) -> None:
+        self.objective = objective
+        self.settings = settings
+        self.seed = seed
+        self.damping = settings.damping
+        self.nystrom: Nystrom | None = None
+        self.steps = self.function_evaluations = self.gradients = self.hessian_products = 0
+        self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
+        self.failures = 0
+        self.reason = ""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether further steps on the same objective are of no use; a step that succeeds ends it."""
+        return bool(self.reason)
+
+    def step(self) -> Tensor:
+        """One step; the loss before it, a scalar."""
+        self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
+        loss, gradient = self.objective.gradient()
+        self.function_evaluations += 1
+        self.gradients += 1
+        if not (loss.isfinite() and gradient.isfinite().all()):
+            self.reason = "the loss or its gradient is not finite"
+        elif not gradient.any():
+            self.reason = "the gradient is zero"
+        else:
+            try:
+                solution = self._direction(gradient)
+            except FloatingPointError as error:
+                self.reason = str(error)
+            else:
+                self._move(float(loss), gradient, solution)
+        return loss
+
+    def _direction(self, gradient: Tensor) -> Solution:
+        """d, as far as conjugate gradients find it."""
+        s, mu = self.settings, self.damping
+        product = self._counted(self.objective.curvature())
+        if self.nystrom is None or self.steps % s.refresh_every == 0:
+            generator = np.random.default_rng([self.seed, self.steps // s.refresh_every])
+            self.nystrom = Nystrom.of(
+                product, len(gradient), s.rank, generator, dtype=gradient.dtype, device=gradient.device
+            )
+        nystrom = self.nystrom
+        tolerance = s.tolerance
+        if s.tolerance_rule == "gradient":
+            tolerance = min(tolerance, math.sqrt(float(gradient.norm())))
+        solution = conjugate_gradients(
+            lambda v: product(v) + mu * v,
+            -gradient,
+            lambda v: nystrom.precondition(v, mu),
+            tolerance=tolerance,
+            max_iterations=s.max_cg,
+            curvature=nystrom.smallest + mu,
+        )
+        self.cg_iterations = solution.iterations
+        return solution
+
+    def _counted(self, product: Product) -> Product:
+        def counted(v: Tensor) -> Tensor:
+            self.hessian_products += 1 if v.ndim == 1 else v.shape[1]
+            return product(v)
+
+        return counted
+
+    def _move(self, loss: float, gradient: Tensor, solution: Solution) -> None:
+        """Go along the direction as far as Armijo's rule has it; then damping and counters."""
+        s, d = self.settings, solution.x
+        slope = float(gradient @ d)
+        # (H + mu I) d = -gradient - residual.
+        damped = -slope - float(solution.residual @ d)
+        predicted = -slope - (damped - self.damping * float(d @ d)) / 2
+        self.step_length = self._line_search(loss, slope, predicted, d)
+        self.steps += 1
+        if self.step_length > 0:
+            self.failures, self.reason = 0, ""
+        else:
+            self.failures += 1
+            if self.failures >= s.max_failures:
+                self.reason = f"no step length was accepted in {self.failures} steps in a row"
+        if s.damping_rule == "gain":
+            if self.step_length == 0 or self.gain_ratio < POOR:
+                self.damping = min(self.damping * s.increase, s.damping_max)
+            elif self.step_length == 1 and self.gain_ratio > GOOD:
+                self.damping = max(self.damping / s.decrease, s.damping_min)
+
+    def _line_search(self, loss: float, slope: float, predicted: float, d: Tensor) -> float:
+        """The first t of 1, beta, beta^2, ... with ``L(theta + t d) <= L + alpha t slope``, or 0; moves there."""
+        s, theta, t = self.settings, self.objective.parameters().detach().clone(), 1.0
+        accepted = False
+        try:
+            for trial in range(s.max_backtracks + 1):
+                self.objective.assign(theta + t * d)
+                value = float(self.objective.loss())
+                self.function_evaluations += 1
+                if trial == 0:
+                    well = math.isfinite(value) and predicted > 0
+                    self.gain_ratio = (loss - value) / predicted if well else -math.inf
+                # Minus infinity would pass Armijo's rule, and so would no change at all where the slope is rounded off.
+                accepted = math.isfinite(value) and value < loss and value <= loss + s.armijo * t * slope
+                if accepted:
+                    return t
+                t *= s.backtrack
+            return 0.0
+        finally:
+            if not accepted:  # an exception in the middle of a trial must not lose the iterate either
+                self.objective.assign(theta)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the parameters."""
+        factors = None if self.nystrom is None else (self.nystrom.U, self.nystrom.eigenvalues)
+        return {"nystrom": factors, **{name: getattr(self, name) for name in self._SAVED}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken; the parameters are the objective's affair."""
+        for name in self._SAVED:
+            setattr(self, name, state[name])
+        self.nystrom = None
+        if state["nystrom"] is not None:
+            theta = self.objective.parameters()
+            U, eigenvalues = (factor.to(theta) for factor in state["nystrom"])
+            if len(U) != len(theta):
+                raise ValueError(f"nystrom: came factors of {len(U)} parameters; needed is {len(theta)}")
+            self.nystrom = Nystrom(U, eigenvalues)

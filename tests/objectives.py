@@ -1,0 +1,102 @@
+"""Small objectives for the optimisers of second order, with dense derivatives by automatic differentiation."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.functional import hessian
+
+from pinntk.optim.objective import Product
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
+
+
+class FunctionObjective:
+    """L and its derivatives from a function of theta."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+        self.function = function
+        self.theta = theta.clone()
+        self.calls = {"loss": 0, "gradient": 0, "product": 0}
+        self.assigned: list[Tensor] = []
+
+    def parameters(self) -> Tensor:
+        return self.theta.clone()
+
+    def assign(self, theta: Tensor) -> None:
+        self.theta = theta.clone()
+        self.assigned.append(self.theta)
+
+    def loss(self) -> Tensor:
+        self.calls["loss"] += 1
+        return self.function(self.theta).detach()
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        self.calls["gradient"] += 1
+        leaf = self.theta.clone().requires_grad_()
+        loss = self.function(leaf)
+        return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+    def dense(self) -> Tensor:
+        return torch.as_tensor(hessian(self.function, self.theta, vectorize=True))
+
+    def curvature(self) -> Product:
+        H = self.dense()
+
+        def product(v: Tensor) -> Tensor:
+            self.calls["product"] += v.numel() // len(H)
+            return H @ v
+
+        return product
+
+
+def symmetric(eigenvalues: list[float], seed: int = 0) -> Tensor:
+    """A matrix with these eigenvalues and random eigenvectors."""
+    Q = torch.linalg.qr(random(len(eigenvalues), len(eigenvalues), seed=seed)).Q
+    made: Tensor = Q @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ Q.T
+    return made
+
+
+def quadratic(H: Tensor, theta: Tensor) -> FunctionObjective:
+    return FunctionObjective(lambda x: x @ H @ x / 2, theta)
+
+
+def rosenbrock() -> FunctionObjective:
+    """Minimum 0 at (1, 1), at the end of a bent valley."""
+    start = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    return FunctionObjective(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, start)
+
+
+def saddle() -> FunctionObjective:
+    """``x^2 / 2 - y^2 / 2 + y^4 / 4``: curvature -1 along y at the saddle, minima -1/4 at y = 1 and y = -1."""
+    start = torch.tensor([0.0, 1e-3], dtype=torch.float64)
+    return FunctionObjective(lambda x: x[0] ** 2 / 2 - x[1] ** 2 / 2 + x[1] ** 4 / 4, start)
+
+
+def least_squares() -> tuple[FunctionObjective, Tensor]:
+    """``|A x - b|^2 / 2``, and the minimum by a solver for such problems."""
+    A, b = random(30, 8, seed=1), random(30, seed=2)
+    solved = torch.linalg.lstsq(A, b[:, None]).solution[:, 0]
+    return FunctionObjective(lambda x: (A @ x - b).square().sum() / 2, random(8, seed=3)), solved
+
+
+def pinn() -> FunctionObjective:
+    """``u_xx = -sin x`` on [0, pi], u = 0 at its ends, by 8 neurons and nested derivatives: 25 parameters."""
+    x = torch.linspace(0, torch.pi, 13, dtype=torch.float64)
+    width = 8
+
+    def u(theta: Tensor, x: Tensor) -> Tensor:
+        w, b, a = theta[: 3 * width].view(3, width)
+        value: Tensor = torch.tanh(x[:, None] * w + b) @ a + theta[-1]
+        return value
+
+    def loss(theta: Tensor) -> Tensor:
+        leaf = x.clone().requires_grad_()
+        (u_x,) = torch.autograd.grad(u(theta, leaf).sum(), leaf, create_graph=True)
+        (u_xx,) = torch.autograd.grad(u_x.sum(), leaf, create_graph=True)
+        return (u_xx + torch.sin(x)).square().mean() + u(theta, x[[0, -1]]).square().mean()
+
+    return FunctionObjective(loss, random(25, seed=4) / 2)
