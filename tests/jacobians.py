@@ -15,7 +15,7 @@ from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
 from pinntk.points import PointSettings, sample
-from pinntk.residuals import Batch, Residuals
+from pinntk.residuals import Batch, Normalization, Residuals
 
 PDES: dict[str, PDE] = {
     pde.name: pde
@@ -79,3 +79,23 @@ def dense_jacobian(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
 def values_of(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
     """r(theta), (N,)."""
     return torch.cat(list(residuals(batches).values())).detach()
+
+
+def loss_at(
+    theta: Tensor, residuals: Residuals, batches: dict[str, Batch], weights: Tensor, normalization: Normalization
+) -> Tensor:
+    """The weighted loss written out, as a function of the parameters theta, (P,), for automatic differentiation."""
+    whole, start, parameters = _Whole(residuals), 0, {}
+    for name, p in whole.named_parameters():
+        parameters[name] = theta[start : start + p.numel()].view_as(p)
+        start += p.numel()
+    r = functional_call(whole, parameters, (batches,))
+    total, start = torch.zeros((), dtype=theta.dtype), 0
+    for name, weight in zip(residuals.names, weights.tolist(), strict=True):
+        (term,) = (term for term in residuals.terms if term.name == name)
+        count = len(batches[term.region].points) // (2 if term.region == "periodic" else 1)
+        squares = (r[start : start + count] ** 2).sum()
+        total = total + weight * (0.5 * squares if normalization == "sum" else squares / count)
+        start += count
+    assert start == len(r)
+    return total

@@ -7,9 +7,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from jacobians import PDES, batches_of, dense_jacobian, residuals_of, values_of
+from jacobians import PDES, batches_of, dense_jacobian, loss_at, residuals_of, values_of
 from torch import Tensor
-from torch.func import functional_call
 
 from pinntk.hessian import GaussNewton, Hessian, Split
 from pinntk.ntk import FactoredJacobian, spectral_norm
@@ -36,18 +35,7 @@ class Case:
 
     def loss(self, theta: Tensor) -> Tensor:
         """L at the parameters theta, (P,)."""
-        network, start, parameters = self.residuals.network, 0, {}
-        for key, p in network.named_parameters():
-            parameters[f"network.{key}"] = theta[start : start + p.numel()].view_as(p)
-            start += p.numel()
-        whole = torch.nn.Module()
-        whole.network = network
-        whole.forward = lambda: self.residuals(self.batches)
-        found: dict[str, Tensor] = functional_call(whole, parameters, ())
-        total = torch.zeros(())
-        for weight, r in zip(self.weights, found.values(), strict=True):
-            total = total + weight * (0.5 * (r**2).sum() if self.normalization == "sum" else (r**2).sum() / len(r))
-        return total
+        return loss_at(theta, *self.arguments)
 
     @property
     def theta(self) -> Tensor:

@@ -87,3 +87,31 @@ def test_figure_1b(tmp_path: Path) -> None:
         assert float(row["mean"]) == float(f"{values.mean():.5g}")
         assert float(row["std"]) == float(f"{values.std():.5g}")
     assert ran("fig1b.py", tmp_path / "nothing").returncode == 1
+
+
+def test_theorem_2(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kernels = {}
+    for width in (10, 20):
+        for seed in range(3):
+            rows = rng.standard_normal((4, 6))
+            kernels[width, seed] = rows @ rows.T
+            folder = tmp_path / f"w{width}" / f"seed{seed}"
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
+            drift = np.full((2, 3), width + seed)
+            np.savez(folder / "ntk_drift.npz", iteration=[0, 5], drift=drift, kernel_start=kernels[width, seed])
+    ended = ran("theorem2.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "theorem2.png").stat().st_size > 10_000
+    with (tmp_path / "theorem2.csv").open() as file:
+        rows_found = list(csv.DictReader(file))
+    assert [(row["width"], row["trials"], row["drift_mean"]) for row in rows_found] == [
+        ("10", "3", "11"),
+        ("20", "3", "21"),
+    ]
+    mean = sum(kernels[10, seed] for seed in range(3)) / 3
+    distances = [max(abs(np.linalg.eigvalsh(kernels[10, seed] - mean))) for seed in range(3)]
+    expected = np.sqrt(sum(d * d for d in distances) / 2) / max(np.linalg.eigvalsh(mean))
+    assert float(rows_found[0]["spread"]) == float(f"{expected:.5g}")
+    assert ran("theorem2.py", tmp_path / "nothing").returncode == 1

@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -132,10 +133,11 @@ class RunSettings(BaseModel):
 
     def _check_together(self) -> None:
         messages = []
-        for check in (
+        checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
-            lambda: Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper),
-        ):
+            lambda: self.method_class.check_size(self.method, self._parameters()),
+        ]
+        for check in checks:
             try:
                 check()
             except ValueError as error:
@@ -148,6 +150,12 @@ class RunSettings(BaseModel):
             messages.append(problem)
         if messages:
             raise BadInput(*messages)
+
+    def _parameters(self) -> int:
+        """Number of the network's parameters; ValueError where its inputs do not fit the problem."""
+        inputs = Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper).size
+        sizes = [inputs, *[self.network.width] * self.network.depth, 1]
+        return sum((m + 1) * n for m, n in pairwise(sizes))
 
     @property
     def accelerator(self) -> Literal["cpu", "gpu"]:

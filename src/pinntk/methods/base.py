@@ -145,6 +145,11 @@ class Method(pl.LightningModule):
                     f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}"
                 )
 
+    @classmethod
+    def check_size(cls, settings: MethodSettings, parameters: int) -> None:
+        """Raise ValueError, naming a key, where the network has too many parameters for the method."""
+        return
+
     def figures(self, reference: Reference) -> dict[str, Any]:
         """Figures of this method for result.json, once training is over; the reference may be measured against here."""
         return {}

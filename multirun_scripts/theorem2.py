@@ -1,0 +1,79 @@
+"""Theorem 2 from run folders: spread of K(0) over seeds, and drift of K, against the width.
+
+    python multirun_scripts/theorem2.py runs/theorem2
+
+writes theorem2.png and theorem2.csv there. The spread is that of single kernels about their mean over the S trials,
+``sqrt(sum_s |K_s - mean|_2^2 / (S - 1)) / |mean|_2``; the drift is the mean over the trials of its value at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def spread(kernels: list[Array]) -> float:
+    """Of symmetric matrices about their mean, in the spectral norm, relative to the mean; nan of a single one."""
+    if len(kernels) < 2:
+        return float("nan")
+    mean = np.mean(kernels, axis=0)
+    squares = [np.linalg.norm(kernel - mean, 2) ** 2 for kernel in kernels]
+    return float(np.sqrt(np.sum(squares) / (len(kernels) - 1)) / np.linalg.norm(mean, 2))
+
+
+def collect(folder: Path) -> dict[str, dict[int, tuple[list[Array], list[float]]]]:
+    """Problem -> width -> kernels at the start and drifts at the end, one of each per trial."""
+    found: dict[str, dict[int, tuple[list[Array], list[float]]]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
+    for path in sorted(folder.rglob("ntk_drift.npz")):
+        result = json.loads((path.parent / "result.json").read_text())
+        saved = np.load(path)
+        if "kernel_start" in saved:
+            kernels, drifts = found[result["pde"]][result["width"]]
+            kernels.append(saved["kernel_start"])
+            drifts.append(float(saved["drift"][-1, 0]))
+    return found
+
+
+def main() -> None:
+    """Draw, and write the numbers."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/theorem2")
+    found = collect(folder)
+    if not found:
+        sys.exit(f"no ntk_drift.npz with kernel_start in {folder}; multirun_scripts/theorem2.sh makes them")
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rows = []
+    for k, (pde, widths) in enumerate(sorted(found.items())):
+        trials = sorted(widths.items())
+        x = [width for width, _ in trials]
+        spreads = [spread(kernels) for _, (kernels, _) in trials]
+        drifts = np.array([[np.mean(drifts), np.std(drifts)] for _, (_, drifts) in trials])
+        left.plot(x, spreads, marker=".", color=f"C{k}", label=pde)
+        right.errorbar(x, drifts[:, 0], drifts[:, 1], marker=".", capsize=2, color=f"C{k}", label=pde)
+        for width, one, (mean, deviation), (kernels, _) in zip(
+            x, spreads, drifts, (both for _, both in trials), strict=True
+        ):
+            rows.append([pde, width, len(kernels), f"{one:.5g}", f"{mean:.5g}", f"{deviation:.5g}"])
+    left.set(ylabel="spread of K(0) over seeds")
+    right.set(ylabel="‖K(0) − K(t)‖₂ / ‖K(0)‖₂ at the end")
+    for panel in (left, right):
+        panel.set(xscale="log", yscale="log", xlabel="width")
+    left.legend(frameon=False)
+    figure.savefig(folder / "theorem2.png", dpi=130)
+    with (folder / "theorem2.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["pde", "width", "trials", "spread", "drift_mean", "drift_std"])
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

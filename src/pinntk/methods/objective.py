@@ -1,0 +1,74 @@
+"""A method's weighted loss as the optimisers of second order see it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from pinntk.hessian import GaussNewton, Hessian
+from pinntk.methods.phases import PhasedMethod
+from pinntk.optim.objective import Product
+from pinntk.spectra import SymmetricOperator
+
+Curvature = Literal["hessian", "gauss_newton"]
+
+
+class WeightedObjective:
+    """``L = sum over terms of w L_term`` at the method's current points, in the flat vector of parameters.
+
+    Args:
+        method: a started method of phases.
+        kind: which matrix ``curvature`` stands for.
+
+    Attributes:
+        losses: of the last evaluation, weighted total and terms, (1 + T,).
+    """
+
+    losses: Tensor
+
+    def __init__(self, method: PhasedMethod, kind: Curvature = "hessian") -> None:
+        self.method = method
+        self.kind = kind
+        self._variables = list(method.network.parameters())
+
+    def parameters(self) -> Tensor:
+        """theta, (P,)."""
+        return parameters_to_vector(self._variables).detach()
+
+    def assign(self, theta: Tensor) -> None:
+        """Give the network the parameters theta, (P,)."""
+        with torch.no_grad():
+            vector_to_parameters(theta, self._variables)
+
+    def loss(self) -> Tensor:
+        """L, a scalar."""
+        with torch.no_grad():
+            terms = self.method.loss_terms(self.method.batches())
+        return self._total(terms)
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """L and its gradient, (P,)."""
+        for parameter in self._variables:
+            parameter.grad = None
+        terms = self.method.objective.backward(self.method.batches(), self.method.weights)
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._variables]
+        return self._total(terms), parameters_to_vector(parts)
+
+    def operator(self) -> SymmetricOperator:
+        """The matrix of ``curvature``."""
+        kind = Hessian if self.kind == "hessian" else GaussNewton
+        method = self.method
+        return kind.of(method.residuals, method.batches(), method.weights, method.settings.normalization)
+
+    def curvature(self) -> Product:
+        """Products with the Hessian or the Gauss-Newton matrix at the current parameters."""
+        operator = self.operator()
+        return lambda v: operator @ v
+
+    def _total(self, terms: Tensor) -> Tensor:
+        self.method.function_evaluations += 1
+        self.losses = torch.cat([(self.method.weights * terms).sum()[None], terms])
+        return self.losses[0]
