@@ -29,7 +29,8 @@ def collect(folder: Path) -> Found:
     found: Found = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for path in sorted(folder.rglob("hessian_norm.npz")):
         result = json.loads((path.parent / "result.json").read_text())
-        saved = np.load(path)
+        with np.load(path) as file:
+            saved = dict(file)
         figures = found[result["pde"]][result["width"]]
         for name in NORMS:
             figures[name].append(float(saved[name][0, 0]))

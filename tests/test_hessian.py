@@ -88,9 +88,10 @@ def test_products_and_norms_are_those_of_dense_matrices(
         assert_close(operator @ v, matrix @ v)
         assert_close(operator.matvec(several), matrix @ several)
         assert operator.products == 4
-        dense = operator.dense()
-        assert_close(dense, matrix)
-        assert torch.equal(dense.T, dense)
+        if make != Hessian.remainder:  # which makes its matrix as the Hessian does, and takes as long
+            dense = operator.dense()
+            assert_close(dense, matrix)
+            assert torch.equal(dense.T, dense)
     split = Split.of(*case.arguments, tolerance=1e-10)
     norms = [float(np.linalg.norm(matrix.numpy(), 2)) for matrix in expected.values()]
     assert [split.hessian, split.gauss_newton, split.remainder] == pytest.approx(norms, rel=1e-9)

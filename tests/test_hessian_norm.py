@@ -33,6 +33,11 @@ def watching(folder: Path, **more: Any) -> HessianNorm:
     return HessianNorm(str(folder), **{"every": 10, "interior": 9, "conditions": 8, "tolerance": 1e-10, **more})
 
 
+def record(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "hessian_norm.npz") as saved:
+        return dict(saved)
+
+
 def dense(method: Method, normalization: str, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """The Hessian and the Gauss-Newton matrix of L or L_r on the callback's points, by automatic differentiation."""
     residuals = Residuals(method.pde, method.network.double())
@@ -82,7 +87,7 @@ def test_the_record_is_that_of_dense_matrices(pde: PDE, chosen: Any, weights: di
     at = [[dense(method, kind, whole=whole) for whole in (False, True)]]
     fit(method, [watching(tmp_path, normalization=chosen)])
     at.append([dense(method, kind, whole=whole) for whole in (False, True)])
-    saved = np.load(tmp_path / "hessian_norm.npz")
+    saved = record(tmp_path)
     assert list(saved["iteration"]) == [0, 10, 20]
     assert list(saved["loss"]) == ["L_r", "L"]
     assert str(saved["normalization"]) == kind
@@ -109,12 +114,12 @@ def test_at_initialisation_alone_in_double_precision_and_logged(tmp_path: Path) 
     fit(method, [callback], precision="32-true", logger=logger)
     logger.save()
     assert next(method.network.parameters()).dtype == torch.float32
-    saved = np.load(tmp_path / "hessian_norm.npz")
+    saved = record(tmp_path)
     hessian, gauss_newton = dense(method, "mean", whole=False)
     assert saved["hessian"].shape == (1, 1)
     assert saved["hessian"].item() == pytest.approx(size(hessian), rel=1e-8)
     assert saved["gauss_newton"].item() == pytest.approx(size(gauss_newton), rel=1e-8)
-    assert not [name for name in saved.files if name.startswith(("entries", "density"))]
+    assert not [name for name in saved if name.startswith(("entries", "density"))]
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"hessian_norm_L_r", "hessian_gauss_newton_L_r", "hessian_remainder_L_r", "hessian_ratio_L_r"} < set(header)
     assert not [name for name in header if "seconds" in name]
@@ -125,14 +130,14 @@ def test_the_density_has_the_traces(tmp_path: Path) -> None:
     start, _ = dense(method, "mean", whole=True)
     fit(method, [watching(tmp_path, density=True, dense_limit=0)])
     end, _ = dense(method, "mean", whole=True)
-    saved = np.load(tmp_path / "hessian_norm.npz")
+    saved = record(tmp_path)
     for name, hessian in (("density_start_L", start), ("density_end_L", end)):
         nodes, weights = saved[name]
         assert weights.sum() == pytest.approx(1)
         assert nodes.max() == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-6)
         # Each of ten probes has a relative error of about sqrt(2 Tr H^4) / Tr H^2.
         assert (weights * nodes**2).sum() * len(hessian) == pytest.approx(np.trace(hessian @ hessian), rel=0.6)
-    assert {"density_start_L_r", "density_end_L_r"} < set(saved.files)
+    assert {"density_start_L_r", "density_end_L_r"} < set(saved)
     assert (tmp_path / "hessian_norm.png").stat().st_size > 10_000
 
 
@@ -149,10 +154,10 @@ def test_cut_and_resumed_it_is_the_same_record(cut: int, tmp_path: Path, monkeyp
     stop_at(first, cut, monkeypatch)
     fit(first, [watching(folders[1], **more), TimedCheckpoint(path, 1e9)])
     fit(make(**TRAINING), [watching(folders[2], **more)], resume=path)
-    whole, resumed = (np.load(folder / "hessian_norm.npz") for folder in (folders[0], folders[2]))
-    assert set(resumed.files) == set(whole.files)
+    whole, resumed = (record(folder) for folder in (folders[0], folders[2]))
+    assert set(resumed) == set(whole)
     assert list(whole["iteration"]) == [0, 20]
-    for name in set(whole.files) - {"seconds"}:
+    for name in set(whole) - {"seconds"}:
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 

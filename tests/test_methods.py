@@ -269,3 +269,12 @@ def test_every_run_of_a_sweep_is_compiled() -> None:
     with limits:
         for width in (8, 9):
             fit(make(compile=True, width=width, steps=3))
+
+
+def test_a_wide_network_predicts_in_smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make(width=8)
+    points = np.linspace(0, 1, 23)[:, None]
+    expected = method.predict_numpy(points)
+    for elements in (40, 7):  # five points; less than one
+        monkeypatch.setattr("pinntk.methods.base.PREDICT_ELEMENTS", elements)
+        np.testing.assert_allclose(method.predict_numpy(points), expected, rtol=0, atol=1e-14)
