@@ -195,6 +195,24 @@ def test_negative_curvature_leaves_the_saddle_downwards() -> None:
     torch.testing.assert_close(objective.parameters(), torch.tensor([0.0, 1.0]).double(), rtol=0, atol=1e-6)
 
 
+def test_the_first_step_along_negative_curvature_by_hand() -> None:
+    """All curvature is -0.05 after the damping, less in size than mu = 0.1, which is the step's scale."""
+    objective = quadratic(symmetric([-0.15] * 4), random(4))
+    theta, (_, gradient) = objective.parameters(), objective.gradient()
+    nncg = optimizer(objective, damping=0.1)
+    nncg.step()
+    assert (nncg.step_length, nncg.cg_iterations) == (1.0, 1)
+    torch.testing.assert_close(objective.parameters() - theta, -gradient / 0.1, rtol=1e-10, atol=0)
+
+
+def test_the_cap_on_conjugate_gradients() -> None:
+    objective = convex()
+    nncg = optimizer(objective, rank=1, tolerance=1e-12, max_cg=3)
+    before = float(nncg.step())
+    assert nncg.cg_iterations == 3
+    assert float(objective.loss()) < before
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_never_accepted(bad: float) -> None:
     """The full step and the half one end where the loss is bad."""
