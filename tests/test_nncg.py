@@ -195,6 +195,24 @@ def test_negative_curvature_leaves_the_saddle_downwards() -> None:
     torch.testing.assert_close(objective.parameters(), torch.tensor([0.0, 1.0]).double(), rtol=0, atol=1e-6)
 
 
+def test_the_first_step_along_negative_curvature_by_hand() -> None:
+    """All curvature is -0.05 after the damping, less in size than mu = 0.1, which is the step's scale."""
+    objective = quadratic(symmetric([-0.15] * 4), random(4))
+    theta, (_, gradient) = objective.parameters(), objective.gradient()
+    nncg = optimizer(objective, damping=0.1)
+    nncg.step()
+    assert (nncg.step_length, nncg.cg_iterations) == (1.0, 1)
+    torch.testing.assert_close(objective.parameters() - theta, -gradient / 0.1, rtol=1e-10, atol=0)
+
+
+def test_the_cap_on_conjugate_gradients() -> None:
+    objective = convex()
+    nncg = optimizer(objective, rank=1, tolerance=1e-12, max_cg=3)
+    before = float(nncg.step())
+    assert nncg.cg_iterations == 3
+    assert float(objective.loss()) < before
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_never_accepted(bad: float) -> None:
     """The full step and the half one end where the loss is bad."""
@@ -283,13 +301,14 @@ def test_why_it_is_stuck(function: Callable[[Tensor], Tensor], reason: str) -> N
         (0.0, 1 / 2.5),  # the model is exact: ratio 1
         (-0.5, 1 / 2.5),  # better than foretold
         (1.0, 1.0),  # ratio 1/2, between the bounds
-        (1.6, 4.0),  # ratio 1/5, accepted
-        (3.0, 4.0),  # the full step is refused
+        (1.55, 4.0),  # ratio 0.225, accepted
+        (1.65, 4.0),  # the loss falls by 0.0875, less than alpha times the slope: refused
+        (3.0, 4.0),  # it rises
     ],
 )
 def test_the_damping_by_hand(cubic: float, factor: float) -> None:
-    """``L = x + x^2 / 2 - cubic x^3 / 2`` at 0 with a tiny mu: ``d = -1``, ``m(0) - m(d) = 1/2``, and
-    ``L(0) - L(d) = 1/2 - cubic / 2 * ...``, so the gain ratio is ``1 - cubic / 2`` for the coefficient chosen."""
+    """``L = x + x^2 / 2 - cubic x^3 / 4`` at 0 with a tiny mu: ``d = -1``, ``m(0) - m(d) = 1/2`` and ``L(0) - L(d) =
+    1/2 - cubic / 4``, so the gain ratio is ``1 - cubic / 2``."""
     objective = FunctionObjective(
         lambda x: (x + x**2 / 2 - cubic / 4 * x**3).sum(), torch.zeros(1, dtype=torch.float64)
     )
@@ -297,7 +316,7 @@ def test_the_damping_by_hand(cubic: float, factor: float) -> None:
     nncg.step()
     assert nncg.gain_ratio == pytest.approx(1 - cubic / 2, abs=1e-7)
     assert nncg.damping == pytest.approx(factor * 1e-9)
-    assert (nncg.step_length < 1) == (cubic == 3.0)
+    assert (nncg.step_length < 1) == (cubic > 1.6)
 
 
 def test_the_gain_ratio_is_that_of_the_undamped_model() -> None:

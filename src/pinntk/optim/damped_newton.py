@@ -42,11 +42,9 @@ def damped_newton_step(objective: Objective, dense_hessian: Tensor, eta: float, 
     if not (matrix.isfinite().all() and gradient.isfinite().all()):
         raise SingularHessian(gamma, "or the gradient is not finite")
     # L D L^T: a third of the work of an LU, a fortieth of that of all eigenvectors.
-    factors, pivots, failed = torch.linalg.ldl_factor_ex(matrix)
-    if failed:
-        raise SingularHessian(gamma, "is singular")
+    factors, pivots, _ = torch.linalg.ldl_factor_ex(matrix)
     direction = torch.linalg.ldl_solve(factors, pivots, gradient[:, None])[:, 0]
-    # Rounding leaves a residual of about eps |A| |x|.
+    # Rounding leaves a residual of about eps |A| |x|; a pivot of 0 gives an x that is not finite.
     rounding = torch.finfo(matrix.dtype).eps * float(matrix.norm()) * float(direction.norm())
     if not rounding <= LARGEST_RESIDUAL * float(gradient.norm()):
         raise SingularHessian(gamma, "is singular to working precision")
