@@ -114,21 +114,22 @@ class NTKForecast(pl.Callback):
 
         jacobian = FactoredJacobian.of(residuals, batches)
         eigenvalues, basis = torch.linalg.eigh(jacobian.gram())
-        largest, start, theta = float(eigenvalues[-1]), values(), flat(residuals)
+        largest, start, theta = float(eigenvalues[-1]), values(), residuals.network.vector()
         etas = [self.rate / largest / 2**k for k in range(ETAS)]
         errors = []
         for eta in etas:
-            assign(residuals, theta - eta * jacobian.rmatvec(start))
+            residuals.network.assign(theta - eta * jacobian.rmatvec(start))
             change = -eta * jacobian.matvec(jacobian.rmatvec(start))
             errors.append(float((values() - start - change).norm() / change.norm()))
-        assign(residuals, theta)
+        residuals.network.assign(theta)
 
-        eta = self.rate / largest
+        eta, now = self.rate / largest, start
         measured = [basis.T @ start]
         for _ in range(self.steps):
-            step = FactoredJacobian.of(residuals, batches).rmatvec(values())
-            assign(residuals, flat(residuals) - eta * step)
-            measured.append(basis.T @ values())
+            theta = theta - eta * FactoredJacobian.of(residuals, batches).rmatvec(now)
+            residuals.network.assign(theta)
+            now = values()
+            measured.append(basis.T @ now)
         time = self.rate * np.arange(self.steps + 1)
         decay = torch.exp(-eigenvalues / largest * torch.from_numpy(time).to(eigenvalues)[:, None])
         found = torch.stack(measured)
@@ -146,17 +147,6 @@ class NTKForecast(pl.Callback):
             "horizon_loss": np.array(float((found[last].norm() / found[0].norm()) ** 2)),
             **{name: np.ascontiguousarray(a.flip(-1).double().cpu().numpy()) for name, a in arrays.items()},
         }
-
-
-def flat(residuals: Residuals) -> Tensor:
-    """The network's parameters, (P,)."""
-    return torch.cat([p.detach().flatten() for p in residuals.network.parameters()])
-
-
-def assign(residuals: Residuals, theta: Tensor) -> None:
-    """Give the network these parameters, (P,)."""
-    with torch.no_grad():
-        torch.nn.utils.vector_to_parameters(theta, residuals.network.parameters())
 
 
 def draw(found: dict[str, Array], title: str) -> Figure:

@@ -17,7 +17,7 @@ from pinntk.settings import RunSettings
 CONF = configuration_folder()
 CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
-SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "pcpinn", "pinn_ntk")}
+SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "gdnd", "gdnd_theory", "pcpinn", "pinn_ntk")}
 """Problems by method; a method that is not named here supports heat2d at least."""
 
 
@@ -90,7 +90,7 @@ def test_tuned_settings_apply_and_the_command_line_wins(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHOICES["experiment"])
 def test_experiments_are_valid(name: str) -> None:
-    RunSettings.read(compose([f"experiment={name}", "method=adam"]))
+    RunSettings.read(compose([f"experiment={name}"]))
 
 
 def test_plain_network_has_no_features() -> None:

@@ -28,6 +28,8 @@ PHASED = [word for word in FAST if not word.startswith("method.steps")]
 METHODS = {
     "adam": [*FAST, *CUT],
     "adam_lbfgs": [*PHASED, *CUT, "pde=wave", "method=adam_lbfgs", "method.adam.steps=15", "method.lbfgs.steps=25"],
+    "gdnd": [*PHASED, *CUT, "method=gdnd", "method.adam.steps=15", "method.lbfgs.steps=13", "method.nncg.steps=12"],
+    "gdnd_theory": [*PHASED, *CUT, "method=gdnd_theory", "method.descent.steps=25", "method.newton.steps=15"],
     "pinn_ntk": [*FAST, *CUT, "pde=burgers", "method=pinn_ntk", "method.update_every=3"],
     "pcpinn-lagged": [*FAST, *CUT, *GRID, "method.form=lagged", "method.refresh_every=15"],
     "pcpinn-direct": [*FAST, *CUT, *GRID, "method.form=direct", "method.refresh_every=15"],

@@ -195,6 +195,21 @@ class Network(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.to(dtype)
 
+    def vector(self) -> Tensor:
+        """A copy of all parameters, (P,), in the order of ``parameters()``."""
+        return nn.utils.parameters_to_vector(self.parameters()).detach()
+
+    def assign(self, theta: Tensor) -> None:
+        """Give the network the parameters theta, (P,).
+
+        Copied into the places where they are: products may round otherwise for other alignments in memory, and a
+        resumed run would not equal the uninterrupted one.
+        """
+        parameters = list(self.parameters())
+        with torch.no_grad():
+            for parameter, part in zip(parameters, theta.split([p.numel() for p in parameters]), strict=True):
+                parameter.copy_(part.view_as(parameter))
+
     @cached_property
     def value(self) -> Streams:
         """The stream of the value alone."""

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
 from pinntk.methods.base import MethodSettings
@@ -102,16 +101,15 @@ class LBFGSPhase(Phase):
         if self._draw != self.method.draw:
             self._draw, self._seen = self.method.draw, []
             self._make()
-        theta = parameters_to_vector(self.parameters).detach()
+        theta = self.method.network.vector()
         before = self._evaluate(theta)
         self.optimizer.step(self._closure)
-        after = self._evaluate(parameters_to_vector(self.parameters).detach())
+        after = self._evaluate(self.method.network.vector())
         if after.losses[0] < before.losses[0]:
             self._fresh = False
             self._judge(after, float((after.theta - theta).abs().max()))
         else:  # torch accepts what its line search ends with, be it higher or not a number
-            with torch.no_grad():
-                vector_to_parameters(theta, self.parameters)
+            self.method.network.assign(theta)
             if self._fresh:
                 self.reason = "the line search finds no lower loss"
             else:
@@ -128,7 +126,7 @@ class LBFGSPhase(Phase):
             self.reason = f"step {moved:.1e} within tolerance_change={self.settings.tolerance_change:g}"
 
     def _closure(self) -> Tensor:
-        point = self._evaluate(parameters_to_vector(self.parameters).detach())
+        point = self._evaluate(self.method.network.vector())
         assert self._scale is not None
         # torch's line search breaks down on what is not finite: show it a high plateau instead.
         finite = all(bool(torch.isfinite(part).all()) for part in (point.losses, *point.gradient))

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from pinntk.hessian import GaussNewton, Hessian
 from pinntk.methods.phases import PhasedMethod
@@ -24,7 +24,7 @@ class WeightedObjective:
         kind: which matrix ``curvature`` stands for.
 
     Attributes:
-        losses: of the last evaluation, weighted total and terms, (1 + T,).
+        losses: where the last gradient was taken, weighted total and terms, (1 + T,).
     """
 
     losses: Tensor
@@ -36,26 +36,29 @@ class WeightedObjective:
 
     def parameters(self) -> Tensor:
         """theta, (P,)."""
-        return parameters_to_vector(self._variables).detach()
+        return self.method.network.vector()
 
     def assign(self, theta: Tensor) -> None:
         """Give the network the parameters theta, (P,)."""
-        with torch.no_grad():
-            vector_to_parameters(theta, self._variables)
+        self.method.network.assign(theta)
 
     def loss(self) -> Tensor:
         """L, a scalar."""
+        method = self.method
+        method.function_evaluations += 1
         with torch.no_grad():
-            terms = self.method.loss_terms(self.method.batches())
-        return self._total(terms)
+            return (method.weights * method.loss_terms(method.batches())).sum()
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
+        method = self.method
+        method.function_evaluations += 1
         for parameter in self._variables:
             parameter.grad = None
-        terms = self.method.objective.backward(self.method.batches(), self.method.weights)
+        terms = method.objective.backward(method.batches(), method.weights)
+        self.losses = torch.cat([(method.weights * terms).sum()[None], terms])
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._variables]
-        return self._total(terms), parameters_to_vector(parts)
+        return self.losses[0], parameters_to_vector(parts)
 
     def operator(self) -> SymmetricOperator:
         """The matrix of ``curvature``."""
@@ -67,8 +70,3 @@ class WeightedObjective:
         """Products with the Hessian or the Gauss-Newton matrix at the current parameters."""
         operator = self.operator()
         return lambda v: operator @ v
-
-    def _total(self, terms: Tensor) -> Tensor:
-        self.method.function_evaluations += 1
-        self.losses = torch.cat([(self.method.weights * terms).sum()[None], terms])
-        return self.losses[0]
