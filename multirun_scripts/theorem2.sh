@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
+"$python" train.py -m experiment=theorem2 runs_dir=runs/theorem2 pde=poisson1d pde.a=1 "$@"
 "$python" train.py -m experiment=theorem2 runs_dir=runs/theorem2 "$@"
 "$python" multirun_scripts/theorem2.py runs/theorem2
