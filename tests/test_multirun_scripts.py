@@ -115,3 +115,21 @@ def test_theorem_2(tmp_path: Path) -> None:
     expected = np.sqrt(sum(d * d for d in distances) / 2) / max(np.linalg.eigvalsh(mean))
     assert float(rows_found[0]["spread"]) == float(f"{expected:.5g}")
     assert ran("theorem2.py", tmp_path / "nothing").returncode == 1
+
+
+def test_the_table_of_forecasts(tmp_path: Path) -> None:
+    made = [("wave", 20, 0, 7.5), ("wave", 10, 0, 1.25), ("wave", 10, 100, 50.0)]
+    for k, (pde, width, iteration, horizon) in enumerate(made):
+        folder = tmp_path / f"run{k}"
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps({"pde": pde, "width": width, "method": "adam", "seed": 0}))
+        times = np.linspace(0, 50, 11)
+        np.savez(folder / "ntk_forecast.npz", iteration=iteration, horizon=horizon, time=times, horizon_loss=0.125)
+    ended = ran("forecast_table.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[2:] == [
+        "| wave | 10 | none | 0 | 1.25 | 0.12 | 0 |",
+        "| wave | 10 | adam | 100 | > 50 | 0.12 | 0 |",
+        "| wave | 20 | none | 0 | 7.5 | 0.12 | 0 |",
+    ]
+    assert ran("forecast_table.py", tmp_path / "nothing").returncode == 1
