@@ -19,15 +19,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+MORE = ("drift_uu_mean", "drift_rr_mean", "norm_mean", "norm_uu_mean", "norm_rr_mean", "effective_rank_mean")
 
 
-def collect(folder: Path) -> dict[str, dict[int, list[tuple[Array, Array]]]]:
-    """Problem -> width -> one (iterations, drift of K) per trial."""
-    found: dict[str, dict[int, list[tuple[Array, Array]]]] = defaultdict(lambda: defaultdict(list))
+def collect(folder: Path) -> dict[str, dict[int, list[dict[str, Array]]]]:
+    """Problem -> width -> what `pinntk.callbacks.NTKDrift` saved, per trial."""
+    found: dict[str, dict[int, list[dict[str, Array]]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.rglob("ntk_drift.npz")):
         result = json.loads((path.parent / "result.json").read_text())
-        saved = np.load(path)
-        found[result["pde"]][result["width"]].append((saved["iteration"], saved["drift"][:, 0]))
+        with np.load(path) as saved:
+            trial = {name: saved[name] for name in ("iteration", "drift", "largest", "effective_rank")}
+        found[result["pde"]][result["width"]].append(trial)
     return found
 
 
@@ -42,20 +44,26 @@ def main() -> None:
     rows = []
     for panel, (pde, widths) in zip(panels, sorted(found.items()), strict=True):
         for k, (width, trials) in enumerate(sorted(widths.items())):
-            iteration = trials[0][0]
-            drift = np.stack([values for _, values in trials])
-            mean, spread = drift.mean(0), drift.std(0)
+            iteration = trials[0]["iteration"]
+            drift, largest, rank = (
+                np.stack([t[name] for t in trials]) for name in ("drift", "largest", "effective_rank")
+            )
+            mean, spread = drift[:, :, 0].mean(0), drift[:, :, 0].std(0)
+            # Drift of K_uu and K_rr, norms of K, K_uu, K_rr and the effective rank of K.
+            more = np.concatenate([drift.mean(0)[:, 1:], largest.mean(0), rank.mean(0)[:, :1]], axis=1)
             panel.plot(iteration, mean, color=f"C{k}", label=f"m = {width}")
             panel.fill_between(iteration, mean - spread, mean + spread, color=f"C{k}", alpha=0.2, linewidth=0)
-            pairs = zip(iteration.tolist(), mean, spread, strict=True)
-            rows += [[pde, width, len(trials), n, f"{a:.5g}", f"{b:.5g}"] for n, a, b in pairs]
+            rows += [
+                [pde, width, len(trials), n, *(f"{x:.5g}" for x in (a, b, *others))]
+                for n, a, b, others in zip(iteration.tolist(), mean, spread, more, strict=True)
+            ]
         panel.set(title=pde, xlabel="iteration", ylim=(0, None))
     panels[0].set_ylabel("‖K(0) − K(t)‖₂ / ‖K(0)‖₂")
     panels[-1].legend(frameon=False)
     figure.savefig(folder / "fig1a.png", dpi=130)
     with (folder / "fig1a.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["pde", "width", "trials", "iteration", "drift_mean", "drift_std"])
+        writer.writerow(["pde", "width", "trials", "iteration", "drift_mean", "drift_std", *MORE])
         writer.writerows(rows)
 
 

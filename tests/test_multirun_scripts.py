@@ -44,7 +44,8 @@ def test_figure_1a(tmp_path: Path) -> None:
         folder = tmp_path / f"w{width}" / f"seed{seed}"
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
-        np.savez(folder / "ntk_drift.npz", iteration=[0, 5, 9], drift=values)
+        more = {"largest": values + 1, "effective_rank": values + 2}
+        np.savez(folder / "ntk_drift.npz", iteration=[0, 5, 9], drift=values, **more)
     ended = ran("fig1a.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "fig1a.png").stat().st_size > 10_000
@@ -55,6 +56,10 @@ def test_figure_1a(tmp_path: Path) -> None:
     assert float(rows[-1]["drift_mean"]) == float(f"{trials.mean():.5g}")
     assert float(rows[-1]["drift_std"]) == float(f"{trials.std():.5g}")
     assert rows[-1]["trials"] == "3"
+    last = np.mean([drift[20, seed][2] for seed in (0, 1, 2)], axis=0)
+    expected = [last[1], last[2], *(last + 1), last[0] + 2]
+    names = ["drift_uu", "drift_rr", "norm", "norm_uu", "norm_rr", "effective_rank"]
+    assert [float(rows[-1][f"{name}_mean"]) for name in names] == [float(f"{x:.5g}") for x in expected]
     assert ran("fig1a.py", tmp_path / "nothing").returncode == 1
 
 
