@@ -44,8 +44,9 @@ def test_figure_1a(tmp_path: Path) -> None:
         folder = tmp_path / f"w{width}" / f"seed{seed}"
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
-        more = {"largest": values + 1, "effective_rank": values + 2}
-        np.savez(folder / "ntk_drift.npz", iteration=[0, 5, 9], drift=values, **more)
+        largest, rank = values + 1, values + 2
+        path = folder / "ntk_drift.npz"
+        np.savez(path, iteration=[0, 5, 9], drift=values, largest=largest, effective_rank=rank)
     ended = ran("fig1a.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "fig1a.png").stat().st_size > 10_000
@@ -138,3 +139,22 @@ def test_the_table_of_forecasts(tmp_path: Path) -> None:
         "| wave | 20 | none | 0 | 7.5 | 0.12 | 0 |",
     ]
     assert ran("forecast_table.py", tmp_path / "nothing").returncode == 1
+
+
+def test_adam_against_pinn_ntk(tmp_path: Path) -> None:
+    for k, (method, balance) in enumerate([("adam", ""), ("pinn_ntk", "terms")]):
+        folder = tmp_path / f"run{k}"
+        folder.mkdir()
+        record = {"pde": "wave", "method": method, "seed": 3, "l2re": 0.25 / (k + 1), "steps": 200, "seconds": 7.4}
+        (folder / "result.json").write_text(json.dumps(record))
+        (folder / "config.yaml").write_text(f"method: {{steps: 200{f', balance: {balance}' if balance else ''}}}\n")
+        rows = "iteration,l2re,lambda_residual\n100,,3.0\n200,0.25,4.0\n" if k else "iteration,l2re\n200,0.25\n"
+        (folder / "metrics.csv").write_text(rows)
+    ended = ran("pinn_ntk.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[2:] == [
+        "| wave | adam | 3 | 0.25 | 200 | 7 |",
+        "| wave | pinn_ntk, terms | 3 | 0.125 | 200 | 7 |",
+    ]
+    assert (tmp_path / "pinn_ntk.png").stat().st_size > 10_000
+    assert ran("pinn_ntk.py", tmp_path / "nothing").returncode == 1
