@@ -53,7 +53,7 @@ def test_a_run_leaves_what_it_should(cli: Cli) -> None:
         "device": "cpu",
         "precision": "64-true",
         "threads": 1,
-        "method_figures": {},
+        "method_figures": {"phases": [{"phase": "adam", "iterations": 40, "ended": "all steps done"}]},
     }
     assert {key: result[key] for key in expected} == expected
     assert set(result["terms"]) == {"residual", "boundary"}
