@@ -32,10 +32,10 @@ def columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def label(result: dict[str, Any], folder: Path) -> str:
-    """The method, and how it balances where it does."""
+    """The method, how it balances where it does, and its fixed weights where there are any."""
     method = yaml.safe_load((folder / "config.yaml").read_text())["method"]
-    name: str = result["method"]
-    return f"{name}, {method['balance']}" if "balance" in method else name
+    weights = [f"{name} × {weight:g}" for name, weight in method["weights"].items() if weight != 1]
+    return ", ".join([result["method"], *([method["balance"]] if "balance" in method else []), *weights])
 
 
 def main() -> None:
@@ -43,6 +43,7 @@ def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/pinn_ntk")
     folders = sorted(path.parent for path in root.rglob("result.json"))
     results = {folder: json.loads((folder / "result.json").read_text()) for folder in folders}
+    results = {folder: result for folder, result in results.items() if result["status"] == "completed"}
     if not results:
         sys.exit(f"no result.json in {root}; multirun_scripts/pinn_ntk.sh makes them")
     problems = sorted({result["pde"] for result in results.values()})

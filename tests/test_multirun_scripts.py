@@ -146,14 +146,15 @@ def test_adam_against_pinn_ntk(tmp_path: Path) -> None:
         folder = tmp_path / f"run{k}"
         folder.mkdir()
         record = {"pde": "wave", "method": method, "seed": 3, "l2re": 0.25 / (k + 1), "steps": 200, "seconds": 7.4}
-        (folder / "result.json").write_text(json.dumps(record))
-        (folder / "config.yaml").write_text(f"method: {{steps: 200{f', balance: {balance}' if balance else ''}}}\n")
+        (folder / "result.json").write_text(json.dumps({**record, "status": "completed"}))
+        more = f"weights: {{}}, balance: {balance}" if balance else "weights: {initial: 10.0, boundary: 1.0}"
+        (folder / "config.yaml").write_text(f"method: {{steps: 200, {more}}}\n")
         rows = "iteration,l2re,lambda_residual\n100,,3.0\n200,0.25,4.0\n" if k else "iteration,l2re\n200,0.25\n"
         (folder / "metrics.csv").write_text(rows)
     ended = ran("pinn_ntk.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[2:] == [
-        "| wave | adam | 3 | 0.25 | 200 | 7 |",
+        "| wave | adam, initial × 10 | 3 | 0.25 | 200 | 7 |",
         "| wave | pinn_ntk, terms | 3 | 0.125 | 200 | 7 |",
     ]
     assert (tmp_path / "pinn_ntk.png").stat().st_size > 10_000
