@@ -17,15 +17,17 @@ import numpy as np
 
 def row(folder: Path) -> list[str]:
     """Problem, width, the method before the forecast, its iterations, horizon, loss there."""
-    result, saved = json.loads((folder / "result.json").read_text()), np.load(folder / "ntk_forecast.npz")
-    iteration, horizon, end = int(saved["iteration"]), float(saved["horizon"]), float(saved["time"][-1])
+    result = json.loads((folder / "result.json").read_text())
+    with np.load(folder / "ntk_forecast.npz") as saved:
+        iteration, horizon, end = int(saved["iteration"]), float(saved["horizon"]), float(saved["time"][-1])
+        loss = float(saved["horizon_loss"])
     return [
         result["pde"],
         str(result["width"]),
         result["method"] if iteration else "none",
         str(iteration),
         f"{'> ' if horizon >= end else ''}{horizon:.3g}",
-        f"{float(saved['horizon_loss']):.2g}",
+        f"{loss:.2g}",
         str(result["seed"]),
     ]
 

@@ -35,11 +35,11 @@ def collect(folder: Path) -> dict[str, dict[int, tuple[list[Array], list[float]]
     found: dict[str, dict[int, tuple[list[Array], list[float]]]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
     for path in sorted(folder.rglob("ntk_drift.npz")):
         result = json.loads((path.parent / "result.json").read_text())
-        saved = np.load(path)
-        if "kernel_start" in saved:
-            kernels, drifts = found[result["pde"]][result["width"]]
-            kernels.append(saved["kernel_start"])
-            drifts.append(float(saved["drift"][-1, 0]))
+        with np.load(path) as saved:
+            if "kernel_start" in saved:
+                kernels, drifts = found[result["pde"]][result["width"]]
+                kernels.append(saved["kernel_start"])
+                drifts.append(float(saved["drift"][-1, 0]))
     return found
 
 

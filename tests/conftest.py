@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,12 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def arrays_of(path: Path) -> dict[str, Any]:
+    """What an .npz file holds; the file is closed, which the garbage collector would else do in some later test."""
+    with np.load(path) as saved:
+        return dict(saved)
 
 
 class Cli:

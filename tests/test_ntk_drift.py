@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import arrays_of
 from jacobians import dense_jacobian
 from training import fit, make, stop_at
 
@@ -37,7 +38,7 @@ def test_drift_and_spectra_are_those_of_dense_kernels(pde: Any, tmp_path: Path) 
     callback = drift(tmp_path, keep_kernel=True)
     fit(method, [callback])
     end, _ = dense_kernel(method)
-    saved = np.load(tmp_path / "ntk_drift.npz")
+    saved = arrays_of(tmp_path / "ntk_drift.npz")
     assert list(saved["iteration"]) == [0, 20, 40, 60]
     np.testing.assert_array_equal(saved["drift"][0], 0)
     # The residual of the equation is the first term.
@@ -82,8 +83,8 @@ def test_cut_and_resumed_it_is_the_same_record(cut: int, tmp_path: Path, monkeyp
     stop_at(first, cut, monkeypatch)
     fit(first, [drift(folders[1], every=25), TimedCheckpoint(path, 1e9)])
     fit(make(**settings), [drift(folders[2], every=25)], resume=path)
-    whole, resumed = (np.load(folder / "ntk_drift.npz") for folder in (folders[0], folders[2]))
-    for name in whole.files:
+    whole, resumed = (arrays_of(folder / "ntk_drift.npz") for folder in (folders[0], folders[2]))
+    for name in whole:
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import arrays_of
 from jacobians import dense_jacobian, values_of
 from training import fit, make, parameters, stop_at
 
@@ -80,7 +81,7 @@ def test_it_writes_once_at_its_iteration_and_changes_nothing(tmp_path: Path, mon
     fit(plain)
     fit(watched, [forecast(tmp_path, at=15)])
     assert torch.equal(parameters(plain), parameters(watched))
-    whole = np.load(tmp_path / "ntk_forecast.npz")
+    whole = arrays_of(tmp_path / "ntk_forecast.npz")
     assert whole["iteration"] == 20
     assert (tmp_path / "ntk_forecast.png").stat().st_size > 10_000
 
@@ -90,8 +91,8 @@ def test_it_writes_once_at_its_iteration_and_changes_nothing(tmp_path: Path, mon
     fit(first, [forecast(tmp_path / "cut", at=15), TimedCheckpoint(path, 1e9)])
     assert not (tmp_path / "cut" / "ntk_forecast.npz").exists()
     fit(make(log_every=10), [forecast(tmp_path / "cut", at=15)], resume=path)
-    resumed = np.load(tmp_path / "cut" / "ntk_forecast.npz")
-    for name in whole.files:
+    resumed = arrays_of(tmp_path / "cut" / "ntk_forecast.npz")
+    for name in whole:
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FAST, Cli, assert_same_network, in_child, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of
 from matplotlib.figure import Figure
 
 from pinntk.methods import Method
@@ -46,7 +46,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     results = [{k: v for k, v in result_of(folder).items() if k not in MAY_DIFFER} for folder in (one, other)]
     assert results[0] == results[1]
     assert rows_of(one) == rows_of(other)
-    first, second = np.load(one / "solution.npz"), np.load(other / "solution.npz")
+    first, second = arrays_of(one / "solution.npz"), arrays_of(other / "solution.npz")
     np.testing.assert_array_equal(first["prediction"], second["prediction"])
 
 

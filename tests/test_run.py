@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import FAST, Cli, assert_same_network, in_child, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of
 
 import pinntk
 from pinntk.cli import compose
@@ -64,7 +64,7 @@ def test_a_run_leaves_what_it_should(cli: Cli) -> None:
     assert "git" in result
 
     # The errors that are reported are those of what is saved.
-    saved = np.load(folder / "solution.npz")
+    saved = arrays_of(folder / "solution.npz")
     x = saved["coordinates"]
     np.testing.assert_allclose(saved["reference"], np.sin(4 * np.pi * x[:, 0]), atol=1e-13)
     error = np.linalg.norm(saved["prediction"] - saved["reference"]) / np.linalg.norm(saved["reference"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAST, Cli, assert_same_network, result_of
+from conftest import FAST, Cli, arrays_of, assert_same_network, result_of
 
 import pinntk
 from pinntk.trained import load
@@ -17,7 +17,7 @@ def test_load_gives_the_trained_network_back(cli: Cli, monkeypatch: pytest.Monke
     folder = cli.run_folder()
     monkeypatch.chdir("/")
     run = pinntk.load(folder)
-    saved = np.load(folder / "solution.npz")
+    saved = arrays_of(folder / "solution.npz")
     predicted = run.predict(saved["coordinates"])
     assert predicted.dtype == np.float64
     np.testing.assert_array_equal(predicted, saved["prediction"])
