@@ -37,6 +37,7 @@ CHOICES = groups(configuration_folder())
         ("pde=null", "pde=null"),
         ("network.width=200", "network.width=200"),
         ("method.weights.boundary=100", "++method.weights.boundary=100"),
+        ("method.weights={boundary:100}", "++method.weights={boundary:100}"),
         ("pde=heat2d", "pde=heat2d"),
         ("seed=null", "seed=null"),
     ],
@@ -47,7 +48,8 @@ def test_words_are_rewritten_for_hydra(word: str, rewritten: str) -> None:
 
 
 def test_free_keys_can_be_set() -> None:
-    assert compose(["method=adam", "method.weights.boundary=100"])["method"]["weights"] == {"boundary": 100}
+    for word in ("method.weights.boundary=100", "method.weights={boundary: 100}"):
+        assert compose(["method=adam", word])["method"]["weights"] == {"boundary": 100}
 
 
 BAD = [

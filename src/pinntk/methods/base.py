@@ -24,10 +24,11 @@ from pydantic import BaseModel, Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.collocation import Collocation
 from pinntk.discretization import DiscretizationSettings
 from pinntk.network import STRICT, Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
-from pinntk.points import PointSettings, sample
+from pinntk.points import PointSettings
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
 
@@ -107,6 +108,7 @@ class Method(pl.LightningModule):
         self.compiled = compile
         self.network = Network(network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision])
         self.residuals = Residuals(pde, self.network)
+        self.collocation = Collocation(self.residuals, points, seed)
         self.iteration = 0
         self.function_evaluations = 0
         self.seconds_per_phase: dict[str, float] = {}
@@ -114,7 +116,6 @@ class Method(pl.LightningModule):
         self.latest: dict[str, float] = {}
         """The last logged losses."""
         self._restored: dict[str, Any] | None = None
-        self._batches: tuple[int, dict[str, Batch]] | None = None
 
     # --- what a method writes -----------------------------------------------------------------------------------------
 
@@ -164,10 +165,11 @@ class Method(pl.LightningModule):
         """Whether what is measured every so many iterations is due again, ``measured`` being the last time.
 
         At the ends of whole blocks, and by the number of `every`s passed, not by counting calls: where a run was
-        interrupted must not shift the later measurements.
+        interrupted must not shift the later measurements. And at the end of the training.
         """
         whole = self.iteration % self.settings.log_every == 0
-        return bool(whole and self.iteration // every > measured // every)
+        passed = self.iteration // every > measured // every
+        return bool((whole and passed) or (self.finished and self.iteration != measured))
 
     @property
     def parameters_count(self) -> int:
@@ -185,15 +187,7 @@ class Method(pl.LightningModule):
 
     def batches(self) -> dict[str, Batch]:
         """The collocation points of the current iteration, prepared for the network."""
-        draw = self.draw
-        if self._batches is None or self._batches[0] != draw:
-            pde = self.pde
-            drawn = sample(
-                self.points, pde.coordinates, pde.lower, pde.upper, self.residuals.regions, seed=self.seed, draw=draw
-            )
-            tensors = {r: torch.from_numpy(x).to(self.device, self.dtype_) for r, x in drawn.items()}
-            self._batches = draw, self.residuals.prepare(tensors)
-        return self._batches[1]
+        return self.collocation.batches(self.draw)
 
     def loss_terms(self, batches: Mapping[str, Batch]) -> Tensor:
         """Unweighted loss of each residual term at the current parameters, (T,)."""
@@ -262,7 +256,7 @@ class Method(pl.LightningModule):
         return []  # raw optimisers, kept and saved by the method
 
     def on_train_start(self) -> None:
-        self._batches = None
+        self.collocation.forget()
         if self.compiled:
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
@@ -283,6 +277,7 @@ class Method(pl.LightningModule):
             "seconds_per_phase": dict(self.seconds_per_phase),
             "latest": dict(self.latest),
             "method": self.state(),
+            "collocation": self.collocation.state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -292,3 +287,4 @@ class Method(pl.LightningModule):
         self.seconds_per_phase = dict(saved["seconds_per_phase"])
         self.latest = dict(saved["latest"])
         self._restored = saved["method"]
+        self.collocation.load(saved["collocation"])
