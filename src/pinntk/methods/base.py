@@ -164,10 +164,11 @@ class Method(pl.LightningModule):
         """Whether what is measured every so many iterations is due again, ``measured`` being the last time.
 
         At the ends of whole blocks, and by the number of `every`s passed, not by counting calls: where a run was
-        interrupted must not shift the later measurements.
+        interrupted must not shift the later measurements. And at the end of the training.
         """
         whole = self.iteration % self.settings.log_every == 0
-        return bool(whole and self.iteration // every > measured // every)
+        passed = self.iteration // every > measured // every
+        return bool((whole and passed) or (self.finished and self.iteration != measured))
 
     @property
     def parameters_count(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from pinntk.hessian import GaussNewton, Hessian
-from pinntk.methods.phases import PhasedMethod
+from pinntk.methods.phases import PhasedMethod, gradients
 from pinntk.optim.objective import Product
 from pinntk.spectra import SymmetricOperator
 
@@ -51,14 +51,8 @@ class WeightedObjective:
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
-        method = self.method
-        method.function_evaluations += 1
-        for parameter in self._variables:
-            parameter.grad = None
-        terms = method.objective.backward(method.batches(), method.weights)
-        self.losses = torch.cat([(method.weights * terms).sum()[None], terms])
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._variables]
-        return self.losses[0], parameters_to_vector(parts)
+        self.losses = self.method.set_gradients()
+        return self.losses[0], parameters_to_vector(gradients(self._variables))
 
     def operator(self) -> SymmetricOperator:
         """The matrix of ``curvature``."""
