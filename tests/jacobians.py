@@ -99,3 +99,12 @@ def loss_at(
         start += count
     assert start == len(r)
     return total
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
+    """Equal up to rounding, relative to the largest entry; without a graph, and not zero, where all would be equal."""
+    assert found.shape == expected.shape
+    assert not found.requires_grad
+    scale = float(expected.abs().max())
+    assert scale > 0
+    assert float((found - expected).abs().max()) <= tolerance * scale
