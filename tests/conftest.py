@@ -93,7 +93,7 @@ def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lam
             code = main(words)
         except SystemExit as error:
             code = int(error.code or 0)
-        except BaseException:
+        except BaseException:  # nothing may bring the child back into pytest
             traceback.print_exc()
             code = 1
         finally:
