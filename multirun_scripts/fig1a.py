@@ -7,8 +7,6 @@ writes fig1a.png and fig1a.csv there.
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -16,26 +14,23 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from run_folders import Array, chosen, saved, write_csv
 
-Array = NDArray[np.float64]
 MORE = ("drift_uu_mean", "drift_rr_mean", "norm_mean", "norm_uu_mean", "norm_rr_mean", "effective_rank_mean")
 
 
 def collect(folder: Path) -> dict[str, dict[int, list[dict[str, Array]]]]:
     """Problem -> width -> what `pinntk.callbacks.NTKDrift` saved, per trial."""
     found: dict[str, dict[int, list[dict[str, Array]]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(folder.rglob("ntk_drift.npz")):
-        result = json.loads((path.parent / "result.json").read_text())
-        with np.load(path) as saved:
-            trial = {name: saved[name] for name in ("iteration", "drift", "largest", "effective_rank")}
+    for result, arrays in saved(folder, "ntk_drift.npz"):
+        trial = {name: arrays[name] for name in ("iteration", "drift", "largest", "effective_rank")}
         found[result["pde"]][result["width"]].append(trial)
     return found
 
 
 def main() -> None:
     """Draw, and write the numbers."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/fig1a")
+    folder = chosen("runs/fig1a")
     found = collect(folder)
     if not found:
         sys.exit(f"no ntk_drift.npz in {folder}; multirun_scripts/fig1a.sh makes them")
@@ -61,10 +56,7 @@ def main() -> None:
     panels[0].set_ylabel("‖K(0) − K(t)‖₂ / ‖K(0)‖₂")
     panels[-1].legend(frameon=False)
     figure.savefig(folder / "fig1a.png", dpi=130)
-    with (folder / "fig1a.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["pde", "width", "trials", "iteration", "drift_mean", "drift_std", *MORE])
-        writer.writerows(rows)
+    write_csv(folder / "fig1a.csv", ["pde", "width", "trials", "iteration", "drift_mean", "drift_std", *MORE], rows)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ enough, the share of the entries above a hundredth of the largest, of the Hessia
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from run_folders import chosen, saved, write_csv
 
 TOLERANCE = 1e-2
 NORMS = ("hessian", "gauss_newton", "remainder", "ratio")
@@ -27,35 +26,34 @@ Found = dict[str, dict[int, dict[str, list[float]]]]
 def collect(folder: Path) -> Found:
     """Problem -> width -> figure -> one number per trial."""
     found: Found = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for path in sorted(folder.rglob("hessian_norm.npz")):
-        result = json.loads((path.parent / "result.json").read_text())
-        with np.load(path) as file:
-            saved = dict(file)
+    for result, arrays in saved(folder, "hessian_norm.npz"):
         figures = found[result["pde"]][result["width"]]
         for name in NORMS:
-            figures[name].append(float(saved[name][0, 0]))
+            figures[name].append(float(arrays[name][0, 0]))
         for name in ENTRIES:
-            if name in saved:
-                column = int(np.flatnonzero(np.isclose(saved["tolerances"], TOLERANCE))[0])
-                figures[name].append(float(saved[name][0, column]))
+            if name in arrays:
+                column = int(np.flatnonzero(np.isclose(arrays["tolerances"], TOLERANCE))[0])
+                figures[name].append(float(arrays[name][0, column]))
     return found
 
 
-def curve(panel: Axes, widths: dict[int, dict[str, list[float]]], name: str, style: str, **more: str) -> None:
+def curve(
+    panel: Axes, widths: dict[int, dict[str, list[float]]], name: str, style: str, color: str, label: str
+) -> None:
     """Mean and spread of a figure against the width, where there are such."""
     points = [(width, np.array(figures[name])) for width, figures in sorted(widths.items()) if name in figures]
     if points:
         x = np.array([width for width, _ in points])
         mean, spread = (np.array([f(values) for _, values in points]) for f in (np.mean, np.std))
-        panel.plot(x, mean, style, marker=".", **more)
+        panel.plot(x, mean, style, marker=".", color=color, label=label)
         # The spread of few trials may reach below 0, where a logarithm has no place for it.
         lower = np.maximum(mean - spread, mean / 10)
-        panel.fill_between(x, lower, mean + spread, color=more["color"], alpha=0.2, linewidth=0)
+        panel.fill_between(x, lower, mean + spread, color=color, alpha=0.2, linewidth=0)
 
 
 def main() -> None:
     """Draw, and write the numbers."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/fig1b")
+    folder = chosen("runs/fig1b")
     found = collect(folder)
     if not found:
         sys.exit(f"no hessian_norm.npz in {folder}; multirun_scripts/fig1b.sh makes them")
@@ -80,10 +78,7 @@ def main() -> None:
         if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False, fontsize=8)
     figure.savefig(folder / "fig1b.png", dpi=130)
-    with (folder / "fig1b.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["pde", "width", "trials", "figure", "mean", "std"])
-        writer.writerows(rows)
+    write_csv(folder / "fig1b.csv", ["pde", "width", "trials", "figure", "mean", "std"], rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""What the scripts of this folder share: reading run folders, and a table written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def chosen(default: str) -> Path:
+    """The folder that the command line names."""
+    return Path(sys.argv[1] if len(sys.argv) > 1 else default)
+
+
+def results(folder: Path, file: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Run folders with this file, in order, and what is in their result.json."""
+    for path in sorted(folder.rglob(file)):
+        yield path.parent, json.loads((path.parent / "result.json").read_text())
+
+
+def saved(folder: Path, file: str) -> Iterator[tuple[dict[str, Any], Mapping[str, Array]]]:
+    """What is in result.json and in this .npz file of all runs that have it; an array is read when it is asked for."""
+    for run, result in results(folder, file):
+        with np.load(run / file) as arrays:
+            yield result, arrays
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table, put in its place when it is complete."""
+    part = path.with_suffix(".part.csv")
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)
