@@ -54,7 +54,9 @@ def main() -> None:
     assert isinstance(method, GDND)
     method.start(None)
     adam, lbfgs, nncg = method.phases
-    assert isinstance(adam, AdamPhase) and isinstance(lbfgs, LBFGSPhase) and isinstance(nncg, NNCGPhase)
+    assert isinstance(adam, AdamPhase)
+    assert isinstance(lbfgs, LBFGSPhase)
+    assert isinstance(nncg, NNCGPhase)
     if adam.steps:
         adam.start(None)
     for n in range(adam.steps):

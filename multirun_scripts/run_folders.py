@@ -22,9 +22,13 @@ def chosen(default: str) -> Path:
 
 
 def results(folder: Path, file: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Run folders with this file, in order, and what is in their result.json."""
+    """Run folders of completed runs with this file, in order, and what is in their result.json."""
     for path in sorted(folder.rglob(file)):
-        yield path.parent, json.loads((path.parent / "result.json").read_text())
+        record = path.parent / "result.json"
+        if record.exists():  # another process may be at work on it
+            result = json.loads(record.read_text())
+            if result["status"] == "completed":
+                yield path.parent, result
 
 
 def saved(folder: Path, file: str) -> Iterator[tuple[dict[str, Any], Mapping[str, Array]]]:

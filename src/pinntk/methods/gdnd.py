@@ -17,8 +17,8 @@ from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 class NNCGPhaseSettings(NNCGSettings, PhaseSettings):
     """Settings of a NysNewton-CG phase."""
 
-    curvature: Curvature = "hessian"
-    """Or ``gauss_newton``: ``J^T D J``, never indefinite, and its products are cheaper."""
+    curvature: Curvature = "gauss_newton"
+    """``J^T D J``, never indefinite, and its products are cheaper; or ``hessian``."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between two draws of the points; null: the same points."""
 
