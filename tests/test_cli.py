@@ -55,7 +55,10 @@ def test_free_keys_can_be_set() -> None:
 BAD = [
     # unknown choices
     ("pde=burger", ["pde=burger", "did you mean 'burgers'", "convection", "wave"]),
-    ("pde=foo method=bar", ["pde=foo", "method=bar", "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pinn_ntk"]),
+    (
+        "pde=foo method=bar",
+        ["pde=foo", "method=bar", "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pinn_ntk, ssbroyden"],
+    ),
     ("method=null", ["method=null", "adam"]),
     ("width=abc", ["width=abc", "whole number, at least 1"]),
     ("width=1.5", ["width=1.5", "whole number, at least 1"]),

@@ -53,8 +53,13 @@ class WeightedObjective:
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
-        self.losses = self.method.set_gradients()
-        return self.losses[0], parameters_to_vector(gradients(self._variables))
+        self.losses, gradient = self.evaluate()
+        return self.losses[0], gradient
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Weighted total and terms, (1 + T,); the gradient of the total, (P,)."""
+        losses = self.method.set_gradients()
+        return losses, parameters_to_vector(gradients(self._variables))
 
     def operator(self) -> SymmetricOperator:
         """The matrix of ``curvature``."""
