@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar
 
@@ -109,6 +109,8 @@ class Method(pl.LightningModule):
         self.network = Network(network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision])
         self.residuals = Residuals(pde, self.network)
         self.collocation = Collocation(self.residuals, points, seed)
+        self.loss_residuals = self.residuals
+        """What the loss is made of: the strong form, unless a method has another."""
         self.iteration = 0
         self.function_evaluations = 0
         self.seconds_per_phase: dict[str, float] = {}
@@ -191,19 +193,24 @@ class Method(pl.LightningModule):
 
     def loss_terms(self, batches: Mapping[str, Batch]) -> Tensor:
         """Unweighted loss of each residual term at the current parameters, (T,)."""
-        return term_losses(list(self.residuals(batches).values()), self.settings.normalization)
+        return term_losses(list(self.loss_residuals(batches).values()), self.settings.normalization)
 
-    def term_weights(self) -> Tensor:
-        """The fixed weights, (T,), in the order of the terms."""
-        weights = [self.settings.weights.get(name, 1.0) for name in self.residuals.names]
+    def loss_batches(self) -> dict[str, Batch]:
+        """The points of the loss at the current iteration."""
+        return self.batches()
+
+    def term_weights(self, names: Sequence[str] | None = None) -> Tensor:
+        """The fixed weights, (T,), of these terms, or of those of the strong form, in their order."""
+        weights = [self.settings.weights.get(name, 1.0) for name in names or self.residuals.names]
         return torch.tensor(weights, dtype=self.dtype_, device=self.device)
 
     def losses(self) -> dict[str, float]:
         """Weighted total ("loss") and unweighted loss per term at the current parameters."""
+        names = self.loss_residuals.names
         with torch.no_grad():
-            terms = self.loss_terms(self.batches())
-        total = float((self.term_weights() * terms).sum())
-        return {"loss": total, **dict(zip(self.residuals.names, terms.tolist(), strict=True))}
+            terms = self.loss_terms(self.loss_batches())
+        total = float((self.term_weights(names) * terms).sum())
+        return {"loss": total, **dict(zip(names, terms.tolist(), strict=True))}
 
     def predict_numpy(self, points: Array) -> Array:
         """u at points (n, d), float64 in and out: (n,)."""

@@ -39,7 +39,7 @@ class NaturalGradientPhase(Phase):
     def start(self, state: Mapping[str, Any] | None) -> None:
         self.objective = WeightedLeastSquares(self.method)
         self.optimizer = NaturalGradient(self.objective, self.settings, seed=self.method.seed)
-        self._interior = torch.tensor([t.region == "interior" for t in self.method.residuals.terms])
+        self._interior = torch.tensor([t.region == "interior" for t in self.method.loss_residuals.terms])
         self._interior = self._interior.to(self.method.device)
         if state is not None:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -58,7 +58,7 @@ class NaturalGradientPhase(Phase):
     def _balance(self, balance: Literal["blocks", "terms"]) -> None:
         """New lambdas from the traces of the unweighted kernel, as the loss counts its points."""
         method = self.method
-        found = FactoredJacobian.of(method.residuals, method.batches())
+        found = FactoredJacobian.of(method.loss_residuals, method.loss_batches())
         counts = {name: rows.stop - rows.start for name, rows in found.slices.items()}
         mean = method.settings.normalization == "mean"
         traces = [trace / counts[name] if mean else trace for name, trace in found.traces().items()]
@@ -70,7 +70,7 @@ class NaturalGradientPhase(Phase):
             "damping": optimizer.damping,
             "gain_ratio": optimizer.gain_ratio,
             "trials": optimizer.trials,
-            **{f"lambda_{n}": w for n, w in zip(self.method.residuals.names, self._lambdas(), strict=True)},
+            **{f"lambda_{n}": w for n, w in zip(self.method.loss_residuals.names, self._lambdas(), strict=True)},
         }
 
     def _lambdas(self) -> list[float]:

@@ -49,7 +49,7 @@ class WeightedObjective:
         method = self.method
         method.function_evaluations += 1
         with torch.no_grad():
-            return (method.weights * method.loss_terms(method.batches())).sum()
+            return (method.weights * method.loss_terms(method.loss_batches())).sum()
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
@@ -65,7 +65,7 @@ class WeightedObjective:
         """The matrix of ``curvature``."""
         kind = Hessian if self.kind == "hessian" else GaussNewton
         method = self.method
-        return kind.of(method.residuals, method.batches(), method.weights, method.settings.normalization)
+        return kind.of(method.loss_residuals, method.loss_batches(), method.weights, method.settings.normalization)
 
     def curvature(self) -> Product:
         """Products with the Hessian or the Gauss-Newton matrix at the current parameters."""
@@ -103,14 +103,14 @@ class WeightedLeastSquares:
         method = self.method
         method.function_evaluations += 1
         with torch.no_grad():
-            found = method.residuals(method.batches())
+            found = method.loss_residuals(method.loss_batches())
         return self._roots([len(r) for r in found.values()]) * torch.cat(list(found.values()))
 
     def linearized(self) -> tuple[Tensor, FactoredJacobian]:
         """r, (N,), and its Jacobian, (N, P)."""
         method = self.method
         method.function_evaluations += 1
-        r, jacobian = FactoredJacobian.with_residuals(method.residuals, method.batches())
+        r, jacobian = FactoredJacobian.with_residuals(method.loss_residuals, method.loss_batches())
         terms = [r[rows] for rows in jacobian.slices.values()]
         losses = term_losses(terms, method.settings.normalization)
         self.losses = torch.cat([(method.weights * self.lambdas * losses).sum()[None], losses])
