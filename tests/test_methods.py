@@ -164,7 +164,7 @@ def test_a_cut_run_ends_where_an_uninterrupted_one_does(
         assert part.seconds_per_phase["adam"] > spent
         spent = part.seconds_per_phase["adam"]
     last = make(**LOOP, precision=precision, seed=99)  # what it starts with must not matter,
-    last.seed = 0  # but for the draws of points
+    last.seed = last.collocation.seed = 0  # but for the draws of points
     fit(last, resume=resume, precision=precision)
     assert last.iteration == last.function_evaluations == 60
     assert torch.equal(parameters(last), parameters(whole))
