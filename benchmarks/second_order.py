@@ -77,7 +77,7 @@ def main() -> None:
         phase.start(state if phase is lbfgs else None)
         curve = list(steps(phase, given.seconds))
         means.append(curve[-1][0] / len(curve))
-        ends.append(float(method.loss_terms(method.batches()) @ method.weights))
+        ends.append(method.losses()["loss"])
         print(
             f"{phase.name}: {len(curve)} steps, {means[-1]:.4f} s each, loss {curve[0][1]:.3e} -> {ends[-1]:.3e}, "
             f"{math.log10(curve[0][1] / ends[-1]) / curve[-1][0] * 60:.2f} decades a minute"

@@ -57,7 +57,11 @@ BAD = [
     ("pde=burger", ["pde=burger", "did you mean 'burgers'", "convection", "wave"]),
     (
         "pde=foo method=bar",
-        ["pde=foo", "method=bar", "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, pinn_ntk, ssbroyden"],
+        [
+            "pde=foo",
+            "method=bar",
+            "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, pinn_ntk, ssbroyden",
+        ],
     ),
     ("method=null", ["method=null", "adam"]),
     ("width=abc", ["width=abc", "whole number, at least 1"]),

@@ -83,14 +83,17 @@ def fit(
 
 def stop_at(method: Method, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the method to stop while it does its iteration number ``iteration``, counted from 1, as a signal would."""
-    batches = method.batches
 
-    def watched() -> Any:
-        if method.iteration == iteration - 1:
-            method.stop_requested = True
-        return batches()
+    def watching(batches: Callable[[], Any]) -> Callable[[], Any]:
+        def watched() -> Any:
+            if method.iteration == iteration - 1:
+                method.stop_requested = True
+            return batches()
 
-    monkeypatch.setattr(method, "batches", watched)
+        return watched
+
+    for name in ("batches", "loss_batches"):  # one of them is called in every iteration
+        monkeypatch.setattr(method, name, watching(getattr(method, name)))
 
 
 def whole_and_resumed(make: Callable[[], M], cut: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[M, M]:

@@ -1,0 +1,124 @@
+"""GDND and the natural gradient on the preconditioned residual: the loss, the step, and runs that are cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_pcpinn import NAMES, tiny
+from torch import Tensor
+from torch.func import functional_call, jacrev
+from training import fit, parameters, whole_and_resumed
+
+from pinntk.methods.pcpinn_phases import PCPINNGDND, PCPINNNaturalGradient, PhasedPreconditioned
+from pinntk.network import NetworkSettings
+from pinntk.points import PointSettings
+
+LINEAR = ("convection", "wave")
+
+
+def made(kind: type[PhasedPreconditioned], name: str = "reaction", **settings: Any) -> Any:
+    pde, discretization = tiny(name)
+    steps: dict[str, Any] = {"adam": {"steps": 6}}
+    if kind is PCPINNGDND:
+        steps |= {"lbfgs": {"steps": 6}, "nncg": {"steps": 6, "rank": 9, "resample_every": 2}}
+    else:
+        steps["natural_gradient"] = {"steps": 6, "resample_every": 4}
+    return kind(
+        pde,
+        NetworkSettings(width=6, depth=2),
+        PointSettings(resample_every=2),
+        kind.Settings.model_validate({"log_every": 5, "batch": 64, **steps, **settings}),
+        discretization=discretization,
+        seed=3,
+    )
+
+
+kinds = pytest.mark.parametrize("kind", [PCPINNGDND, PCPINNNaturalGradient])
+
+
+def picked(method: Any) -> Tensor:
+    """The numbers of the nodes of the current draw."""
+    nodes = torch.from_numpy(method.problem.nodes)
+    points = method.loss_batches()["interior"].points
+    return torch.cdist(points, nodes).argmin(dim=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_is_the_distance_to_the_corrected_values(name: str) -> None:
+    method = made(PCPINNNaturalGradient, name)
+    method.start(None)
+    target = method.problem.correct(method.values()).values.reshape(-1)
+    rows = picked(method)
+    with torch.no_grad():
+        u = method.network(torch.from_numpy(method.problem.nodes))[rows]
+    expected = float((u - torch.from_numpy(target)[rows]).square().mean())
+    assert float(method.loss_terms(method.loss_batches())[0].detach()) == pytest.approx(expected, rel=1e-9)
+    if name in LINEAR:  # one correction of an exact P: u - v = P^-1 R(u)
+        u_all = torch.from_numpy(method.values())
+        residual = method.problem.residual(u_all).numpy()
+        applied = method.problem.linearize(method.values()).solve(residual).reshape(-1)
+        assert expected == pytest.approx(float(np.mean(applied[rows.numpy()] ** 2)), rel=1e-6)
+
+
+def test_a_step_is_a_dense_damped_gauss_newton_step_on_the_values() -> None:
+    settings = {"adam": {"steps": 0}, "natural_gradient": {"steps": 1, "damping": 0.5, "decrease": 2.0}}
+    method = made(PCPINNNaturalGradient, **settings)
+    method.start(None)
+    theta, rows, batches = parameters(method), picked(method), method.loss_batches()
+    names = dict(method.network.named_parameters())
+    points = batches["interior"].points
+
+    def u(values: dict[str, Tensor]) -> Tensor:
+        found: Tensor = functional_call(method.network, values, (points,))
+        return found
+
+    found = jacrev(u)({name: p.detach() for name, p in names.items()})
+    root = np.sqrt(2 / len(rows))
+    J = root * torch.cat([found[name].flatten(1) for name in names], dim=1)
+    r = root * (method.network(points).detach() - method.target[rows])
+    below = 0.5**0.5 * torch.eye(J.shape[1], dtype=torch.float64)
+    expected = torch.linalg.lstsq(torch.cat([J, below]), torch.cat([-r, torch.zeros(J.shape[1])])[:, None]).solution
+    method.advance(1)
+    torch.testing.assert_close(parameters(method) - theta, expected[:, 0], rtol=1e-8, atol=1e-10)
+
+
+@kinds
+def test_the_target_is_renewed_before_every_phase(kind: type[PhasedPreconditioned]) -> None:
+    method = made(kind)
+    fit(method)
+    phases = 3 if kind is PCPINNGDND else 2
+    assert [refresh["iteration"] for refresh in method.refreshes] == [6 * k for k in range(phases)]
+    figures = method.figures(method.pde.reference())
+    assert [phase["iterations"] for phase in figures["phases"]] == [6] * phases
+    assert 0 < figures["discrete_l2re"] < 1
+    assert figures["refreshes"] == method.refreshes
+
+
+@pytest.mark.parametrize("cut", [1, 5, 6, 7, 9, 11])
+@kinds
+def test_cut_and_resumed_it_is_the_same(
+    kind: type[PhasedPreconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, resumed = whole_and_resumed(lambda: made(kind), cut, tmp_path, monkeypatch)
+    assert resumed.losses() == whole.losses()
+    assert [r["iteration"] for r in resumed.refreshes] == [r["iteration"] for r in whole.refreshes]
+
+
+@kinds
+def test_it_comes_close_to_the_discrete_solution(kind: type[PhasedPreconditioned]) -> None:
+    method = made(kind)
+    method.start(None)
+    start = method.losses()["loss"]
+    fit(method)
+    assert method.losses()["loss"] < 0.1 * start
+
+
+def test_weights_are_refused() -> None:
+    pde, discretization = tiny("reaction")
+    settings = PCPINNGDND.Settings.model_validate({"weights": {"preconditioned": 2.0}})
+    with pytest.raises(ValueError, match=r"method.weights: pcpinn_gdnd has one term"):
+        PCPINNGDND.check(pde, settings, discretization)
