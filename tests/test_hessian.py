@@ -188,9 +188,14 @@ def test_blocks_of_products_with_gauss_newton(name: str, monkeypatch: pytest.Mon
     expected, size = case.gauss_newton(), len(case.theta)
     made = GaussNewton.of(*case.arguments)
     entries = made.jacobian.shape[0] * made.jacobian.shape[1]
-    singles = []
+    singles: list[Tensor] = []
     one = made._product
-    monkeypatch.setattr(made, "_product", lambda v: singles.append(v) or one(v))
+
+    def counted(v: Tensor) -> Tensor:
+        singles.append(v)
+        return one(v)
+
+    monkeypatch.setattr(made, "_product", counted)
     monkeypatch.setattr("pinntk.hessian.BLOCK", 5)
     for limit, columns, by_rows in (
         (entries, 5, True),

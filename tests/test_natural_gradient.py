@@ -40,7 +40,8 @@ def damped(J: Tensor, r: Tensor, mu: float) -> Tensor:
     size = J.shape[1]
     matrix = torch.cat([J, math.sqrt(mu) * torch.eye(size, dtype=J.dtype)])
     right = torch.cat([-r, torch.zeros(size, dtype=J.dtype)])
-    return torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
+    solved: Tensor = torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
+    return solved
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------

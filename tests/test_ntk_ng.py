@@ -225,7 +225,14 @@ def test_cut_and_resumed_in_every_phase_it_is_the_same(
     cut: int, solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New points every 3 iterations of 6 and of 10, some by the residual; new preconditioners every 4."""
-    settings = {"solver": solver, "rank": 8, "max_cg": 10, "refresh_every": 4, "resample_every": 3, "balance": "terms"}
+    settings: dict[str, Any] = {
+        "solver": solver,
+        "rank": 8,
+        "max_cg": 10,
+        "refresh_every": 4,
+        "resample_every": 3,
+        "balance": "terms",
+    }
     whole, resumed = whole_and_resumed(
         lambda: made(adam=6, steps=10, points=AFRESH, **settings), cut, tmp_path, monkeypatch
     )
