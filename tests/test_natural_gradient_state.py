@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from objectives import ResidualObjective, bent, natural_gradient
+from objectives import ResidualObjective, bent, natural_gradient, random
 from torch import Tensor
 
 from pinntk.optim.natural_gradient import NaturalGradient
@@ -76,3 +76,21 @@ def test_the_jacobian_of_these_tests_is_the_dense_one() -> None:
     J = objective.linearized()[1]
     assert torch.equal(J.dense(), objective.dense())
     torch.testing.assert_close(J.gram(), objective.dense() @ objective.dense().T)
+
+
+def test_every_preconditioner_has_random_vectors_of_its_own() -> None:
+    """Though the matrix is the same: by the seed and the number of the preconditioner."""
+    A = random(24, 15)
+    found = []
+    for seed in (3, 3, 4):
+        objective = ResidualObjective(lambda x: A @ x, random(15, seed=1))
+        optimizer = natural_gradient(objective, **{**SETTINGS, "solver": "iterative", "refresh_every": 1})
+        optimizer.seed = seed
+        for _ in range(2):
+            optimizer.step()
+            assert optimizer.nystrom is not None
+            found.append(optimizer.nystrom.U)
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
+    for a, b in ((0, 1), (0, 4), (1, 5), (4, 5)):
+        assert not torch.allclose(found[a], found[b])
