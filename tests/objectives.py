@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.functional import hessian
+from torch.autograd.functional import hessian, jacobian
 
+from pinntk.ntk import FactoredJacobian, LayerFactors
+from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 from pinntk.optim.objective import Product
 
@@ -53,6 +55,37 @@ class FunctionObjective:
             return H @ v
 
         return product
+
+
+class ResidualObjective:
+    """``L = 1/2 |r|^2`` from r as a function of theta."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+        self.function = function
+        self.theta = theta.clone()
+        self.evaluations = 0
+
+    def parameters(self) -> Tensor:
+        return self.theta.clone()
+
+    def assign(self, theta: Tensor) -> None:
+        self.theta = theta.clone()
+
+    def residuals(self) -> Tensor:
+        self.evaluations += 1
+        return self.function(self.theta)
+
+    def loss(self) -> float:
+        return float(self.function(self.theta).square().sum() / 2)
+
+    def dense(self) -> Tensor:
+        """J, (N, P)."""
+        return torch.as_tensor(jacobian(self.function, self.theta, vectorize=True))
+
+    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+        J = self.dense()  # as the rows of a layer that has biases alone
+        layer = LayerFactors(J.new_zeros(1, len(J), 0), J[None], 1.0, 1)
+        return self.residuals(), FactoredJacobian(J.shape[1], {"r": [layer]})
 
 
 def symmetric(eigenvalues: list[float], seed: int = 0) -> Tensor:
@@ -113,3 +146,14 @@ def pinn() -> FunctionObjective:
 def optimizer(objective: FunctionObjective, **settings: Any) -> NysNewtonCG:
     """NysNewton-CG on an objective."""
     return NysNewtonCG(objective, NNCGSettings.model_validate(settings), seed=7)
+
+
+def bent(rows: int, parameters: int) -> ResidualObjective:
+    """``sinh(A theta / 4) - b``."""
+    A, b = random(rows, parameters, seed=1), random(rows, seed=2)
+    return ResidualObjective(lambda x: torch.sinh(A @ x / 4) - b, random(parameters, seed=3))
+
+
+def natural_gradient(objective: ResidualObjective, **settings: Any) -> NaturalGradient:
+    """The natural gradient on an objective."""
+    return NaturalGradient(objective, NaturalGradientSettings.model_validate(settings), seed=3)

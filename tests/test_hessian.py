@@ -179,3 +179,35 @@ def test_values_are_of_the_moment() -> None:
             p.mul_(1.1)
     assert values_of(case.residuals, case.batches).isfinite().all()
     assert_close(Hessian.of(*case.arguments) @ v, case.hessian() @ v)
+
+
+@problems
+def test_blocks_of_products_with_gauss_newton(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the rows of J from `BLOCK` columns on while J has at most `DENSE_ROWS` entries, else column by column."""
+    case = Case(name, "mean")
+    expected, size = case.gauss_newton(), len(case.theta)
+    made = GaussNewton.of(*case.arguments)
+    entries = made.jacobian.shape[0] * made.jacobian.shape[1]
+    singles: list[Tensor] = []
+    one = made._product
+
+    def counted(v: Tensor) -> Tensor:
+        singles.append(v)
+        return one(v)
+
+    monkeypatch.setattr(made, "_product", counted)
+    monkeypatch.setattr("pinntk.hessian.BLOCK", 5)
+    for limit, columns, by_rows in (
+        (entries, 5, True),
+        (entries, 4, False),
+        (entries - 1, 5, False),
+        (entries, size, True),
+        (entries, 1, False),
+    ):
+        monkeypatch.setattr("pinntk.hessian.DENSE_ROWS", limit)
+        V = random(size, columns, seed=columns)
+        singles.clear()
+        before = made.products
+        assert_close(made @ V, expected @ V)
+        assert len(singles) == (0 if by_rows else columns)
+        assert made.products == before + columns

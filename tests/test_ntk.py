@@ -251,3 +251,26 @@ def test_smallest_eigenvalue_is_the_polyak_lojasiewicz_constant() -> None:
     for r, equal in ((random(J.shape[0]), False), (last, True)):
         ratio = float(J.rmatvec(r).square().sum() / r.square().sum())
         assert ratio == pytest.approx(mu, rel=1e-5) if equal else ratio >= mu
+
+
+@problems
+def test_with_its_residuals_and_scaled_by_rows(name: str) -> None:
+    """``diag(s) J``, also for negative and zero factors; J itself stays."""
+    residuals, batches, J = made(name, depth=2)
+    r, found = FactoredJacobian.with_residuals(residuals, batches)
+    assert_close(r, values_of(residuals, batches))
+    assert torch.equal(found.dense(), J.dense())
+    factors = random(J.shape[0], seed=2)
+    factors[1] = 0.0
+    expected = factors[:, None] * dense_jacobian(residuals, batches)
+    before = J.dense().clone()
+    scaled = J.scaled(factors)
+    assert (scaled.shape, scaled.names, scaled.slices) == (J.shape, J.names, J.slices)
+    v, a = random(J.shape[1]), random(J.shape[0], seed=1)
+    assert_close(scaled.dense(), expected)
+    assert_close(scaled.matvec(v), expected @ v)
+    assert_close(scaled.rmatvec(a), expected.T @ a)
+    assert_close(scaled.gram(), expected @ expected.T)
+    for term, rows in J.slices.items():
+        assert_close(scaled.traces()[term], expected[rows].square().sum())
+    assert torch.equal(J.dense(), before)

@@ -158,3 +158,42 @@ def test_the_shift_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(dense(of(DECAYING, 30)), DECAYING, rtol=0, atol=1e-12)
     values = torch.linalg.eigvalsh(DECAYING).flip(0)
     assert bool((of(DECAYING, 8).eigenvalues <= values[:8] + 1e-13).all())
+
+
+@pytest.mark.parametrize("rank", [20, 21, 500])
+def test_of_full_rank_it_is_the_matrix_itself(rank: int) -> None:
+    """From one product with the unit vectors, without any random ones."""
+    values = [3.0 * 0.1**i for i in range(16)] + [0.0] * 4
+    A, seen = symmetric(values), []
+
+    def product(V: Tensor) -> Tensor:
+        seen.append(V)
+        return A @ V
+
+    generator = np.random.default_rng(0)
+    found = Nystrom.of(product, 20, rank, generator)
+    assert len(seen) == 1
+    assert torch.equal(seen[0], torch.eye(20, dtype=torch.float64))
+    assert generator.random() == np.random.default_rng(0).random()
+    torch.testing.assert_close(dense(found), A, rtol=0, atol=1e-14)
+    torch.testing.assert_close(found.eigenvalues, torch.tensor(values).double(), rtol=1e-5, atol=1e-14)
+    torch.testing.assert_close(found.U.T @ found.U, torch.eye(20, dtype=torch.float64), rtol=0, atol=1e-13)
+    assert (found.eigenvalues >= 0).all()
+    v, mu = random(20), 1e-3
+    exact = torch.linalg.solve(A + mu * torch.eye(20, dtype=torch.float64), v)
+    torch.testing.assert_close(found.precondition(v, mu) / (found.smallest + mu), exact, rtol=1e-9, atol=1e-9)
+
+
+def test_of_full_rank_negative_curvature_counts_as_none() -> None:
+    found = of(symmetric([4.0, 1.0, -0.5, -2.0]), 4)
+    torch.testing.assert_close(dense(found), symmetric([4.0, 1.0, 0.0, 0.0]), rtol=0, atol=1e-13)
+    assert found.smallest == 0.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("rank", [2, 5])
+def test_a_product_that_is_not_finite_is_an_error(rank: int, bad: float) -> None:
+    A = torch.eye(5, dtype=torch.float64)
+    A[2, 3] = bad
+    with pytest.raises(FloatingPointError, match="not finite"):
+        of(A, rank)

@@ -11,7 +11,7 @@ from jacobians import PDES, dense_jacobian, values_of
 from torch import Tensor
 from training import fit, parameters, whole_and_resumed
 
-from pinntk.methods.pinn_ntk import PINNNTK
+from pinntk.methods.pinn_ntk import PINNNTK, balanced
 from pinntk.network import NetworkSettings
 from pinntk.points import PointSettings
 
@@ -113,3 +113,14 @@ def test_it_trains() -> None:
     fit(method)
     after = method.losses()
     assert after["loss"] < 0.2 * before["loss"]
+
+
+def test_the_lambdas_by_hand() -> None:
+    """Of terms with the traces 4, 1, 2 and 3, two of which belong to the equation."""
+    traces = torch.tensor([4.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+    interior = torch.tensor([True, False, True, False])
+    by_block = [10 / 6, 10 / 4, 10 / 6, 10 / 4]
+    assert balanced(traces, interior, "blocks").tolist() == pytest.approx(by_block, rel=1e-15)
+    assert balanced(traces, interior, "terms").tolist() == pytest.approx([2.5, 10.0, 5.0, 10 / 3], rel=1e-15)
+    # An equation without conditions, whose trace of nothing would divide by zero.
+    assert balanced(traces, torch.ones(4).bool(), "blocks").tolist() == [1.0] * 4

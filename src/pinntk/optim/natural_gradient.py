@@ -217,12 +217,15 @@ class NaturalGradient:
             self.reason = "the residuals are not finite"
             return r
         theta, loss = self.objective.parameters(), float(r @ r) / 2
-        solver = self._solver(r, jacobian)
         accepted = False
         try:
+            solver = self._solver(r, jacobian)
             while not accepted and self.trials < s.trials:
                 self.trials += 1
                 accepted = self._try(solver, theta, loss)
+        except FloatingPointError as error:  # the Jacobian is not finite
+            self.reason = str(error)
+            return r
         finally:
             if not accepted:  # an exception in the middle of a trial must not lose the iterate either
                 self.objective.assign(theta)
