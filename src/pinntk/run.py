@@ -111,7 +111,7 @@ def _train(
             *_instantiate(settings, "callbacks", folder, iteration or 0),
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
-            get_class("pinntk.callbacks.Progress")(error),
+            get_class("pinntk.callbacks.Progress")(error, folder.path),
             get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference),
         ],
         default_root_dir=folder.path,

@@ -170,6 +170,11 @@ class Method(pl.LightningModule):
         return bool(whole and self.iteration // every > measured // every)
 
     @property
+    def seconds(self) -> float:
+        """Time spent training, over all resumes."""
+        return sum(self.seconds_per_phase.values())
+
+    @property
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
