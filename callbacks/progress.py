@@ -28,12 +28,12 @@ class Progress(pl.Callback):
 
     Args:
         error: whose last measurement is shown.
-        folder: where progress.json is written; None: nowhere.
+        path: of progress.json; None: it is not written.
     """
 
-    def __init__(self, error: ErrorAgainstReference | None = None, folder: Path | None = None) -> None:
+    def __init__(self, error: ErrorAgainstReference | None = None, path: Path | None = None) -> None:
         self.error = error
-        self.folder = folder
+        self.path = path
         self._bar: tqdm[Any] | None = None
         self._started = self._printed = self._written = 0.0
         self._first = 0
@@ -77,7 +77,7 @@ class Progress(pl.Callback):
         return left * (time.monotonic() - self._started) / done if done else math.nan if left else 0.0
 
     def _write(self, method: Method) -> None:
-        if self.folder is None:
+        if self.path is None:
             return
         self._written = time.monotonic()
         figures = {name.lower(): value for name, value in self._figures(method).items()}
@@ -88,9 +88,9 @@ class Progress(pl.Callback):
             **{name: value if math.isfinite(value) else None for name, value in figures.items()},
             "written": time.time(),
         }
-        part = self.folder / "progress.part.json"
+        part = self.path.with_suffix(".part.json")
         part.write_text(json.dumps(content) + "\n")
-        os.replace(part, self.folder / "progress.json")
+        os.replace(part, self.path)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

@@ -217,7 +217,7 @@ def test_the_file_for_who_looks_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             seen.append(json.loads(path.read_text()))
 
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_FILES", 0.0)
-    fit(method, [error, Progress(error, tmp_path), Looker()])
+    fit(method, [error, Progress(error, path), Looker()])
     assert [(look["iteration"], look["total_iterations"]) for look in seen] == [(25, 60), (50, 60), (60, 60)]
     assert seen[0]["seconds_left"] > 0 == seen[-1]["seconds_left"]
     assert (seen[-1]["loss"], seen[-1]["l2re"]) == (method.latest["loss"], error.l2re)
@@ -229,7 +229,7 @@ def test_the_file_is_written_seldom_but_at_both_ends(monkeypatch: pytest.MonkeyP
     written: list[dict[str, Any]] = []
     monkeypatch.setattr(os, "replace", lambda part, _: written.append(json.loads(Path(part).read_text())))
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_FILES", 1e9)
-    fit(make(), [Progress(folder=tmp_path)])
+    fit(make(), [Progress(path=tmp_path / "progress.json")])
     assert [look["iteration"] for look in written] == [0, 60]
     assert (written[0]["loss"], written[0]["seconds_left"]) == (None, None)
 

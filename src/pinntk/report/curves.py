@@ -44,6 +44,7 @@ def curves(row: Row) -> tuple[Figure, int] | None:
     by_iteration.set(xlabel="iteration", ylabel="L2RE", yscale="log")
     loss.set(xlabel="iteration", ylabel="loss (each method's own)", yscale="log")
     if untimed and not by_time.lines:
+        by_time.set_axis_off()
         by_time.text(0.5, 0.5, "no times were recorded", transform=by_time.transAxes, ha="center")
     handles, names = by_iteration.get_legend_handles_labels()
     if handles:

@@ -41,7 +41,7 @@ def figure_1a(series: Sequence[Series]) -> tuple[Figure, list[list[Any]]]:
     across = min(PANELS_ACROSS, len(series))
     down = math.ceil(len(series) / across)
     figure = Figure(figsize=(4.2 * across, 3.6 * down), layout="constrained")
-    panels: Any = figure.subplots(down, across, sharey=True, squeeze=False)
+    panels: Any = figure.subplots(down, across, squeeze=False)
     for panel in panels.flat[len(series) :]:
         panel.remove()
     rows: list[list[Any]] = []

@@ -24,7 +24,8 @@ th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; text-align: lef
 tbody th { background: #fff; position: sticky; left: 0; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #06c; }
 th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
-.more { display: block; color: #666; font-size: 0.75rem; min-width: 9rem; }
+.more, .note { display: block; color: #666; font-size: 0.75rem; white-space: nowrap; }
+.note { white-space: normal; font-weight: normal; max-width: 12rem; }
 .none { color: #999; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; min-width: 36rem; max-width: 62rem; height: auto; }
 figcaption, .notes, footer { color: #555; font-size: 0.85rem; max-width: 55rem; overflow-wrap: anywhere; }
@@ -105,7 +106,7 @@ def _table_2(table: Table) -> str:
     lines = []
     for row in table.rows:
         cells = "".join(_cell(cell, row) for cell in row.cells.values())
-        note = f'<span class="more">{escape(row.note)}</span>' if row.note else ""
+        note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
         title = f'<th scope="row" data-value="{escape(row.title)}">{escape(row.title)}{note}</th>'
         lines.append(f"<tr>{title}{cells}</tr>")
     head = _head(["problem", *map(method_title, table.methods)])
@@ -119,7 +120,8 @@ def _table_2(table: Table) -> str:
 def _cell(cell: Cell, row: Row) -> str:
     parts = []
     for low, best, more in ours(cell, row):
-        parts.append(f'<div>{f"<b>{low}</b>" if best else low}<span class="more">{escape(more)}</span></div>')
+        lines = "".join(f'<span class="more">{escape(line)}</span>' for line in more)
+        parts.append(f"<div>{f'<b>{low}</b>' if best else low}{lines}</div>")
     if len(parts) > SHOWN + 1:
         rest = "".join(parts[SHOWN:])
         parts[SHOWN:] = [f"<details><summary>{len(parts) - SHOWN} other settings</summary>{rest}</details>"]

@@ -17,6 +17,7 @@ from pinntk.report.series import find_series
 from pinntk.report.table import Row, Table, method_title
 from pinntk.report.text import number
 
+SECTIONS = ("Figure 1", "Error and loss along the training", "Solutions", "Kernel spectra", "Hessian spectra")
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)
 """What a file that is damaged, or not ours, may cause."""
 
@@ -62,7 +63,7 @@ def pictures(runs: Sequence[Run], table: Table, complain: Callable[[str], None])
             made += make()
         except UNREADABLE as error:
             complain(f"{what}: cannot be drawn: {str(error) or error!r}".splitlines()[0])
-    return made
+    return sorted(made, key=lambda picture: SECTIONS.index(picture.section))
 
 
 def _kernel(runs: Sequence[Run]) -> Iterator[Picture]:

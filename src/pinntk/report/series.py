@@ -27,15 +27,15 @@ class Series:
 
 
 def find_series(runs: Iterable[Run], callback: str) -> list[Series]:
-    """The completed runs that hold ``<callback>.npz``, by problem, method, settings and width."""
+    """The completed runs that hold ``<callback>.npz``, by method, problem, settings and width."""
     with_data = [run for run in runs if run.status == "completed" and (run.folder / f"{callback}.npz").is_file()]
     groups: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], list[Run]]] = {}
     for run in with_data:
         settings = {key: value for key, value in run.settings(callback).items() if key != "network.width"}
-        group = groups.setdefault((title_of(run), run.method), {})
+        group = groups.setdefault((run.method, title_of(run)), {})
         group.setdefault(tuple(sorted(settings.items())), []).append(run)
     found = []
-    for (problem, method), families in sorted(groups.items()):
+    for (method, problem), families in sorted(groups.items()):
         for differs, members in zip(differences(map(dict, families)), families.values(), strict=True):
             widths: dict[int, list[Run]] = {}
             for run in sorted(distinct(members), key=lambda run: (run.width, run.seed)):

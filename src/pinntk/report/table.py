@@ -169,7 +169,9 @@ def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.settings_hash, []).append(run)
-    differs = differences(group[0].settings() for group in groups.values())
+    named = {"network.width", "network.depth"}  # by every setting anyhow
+    settings = [group[0].settings().items() for group in groups.values()]
+    differs = differences({key: value for key, value in one if key not in named} for one in settings)
     made = []
     for (settings_hash, group), text in zip(groups.items(), differs, strict=True):
         first = group[0]

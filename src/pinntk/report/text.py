@@ -32,16 +32,14 @@ def trials(setting: Setting) -> str:
     return ", ".join(parts + [f"{count} {name}" for name, count in counts.items() if count])
 
 
-def details(setting: Setting) -> str:
-    """What stands behind the lowest error."""
-    parts = []
-    if len(setting.errors) > 1:
-        parts += [f"median {number(setting.median)}", f"spread {number(setting.spread)}"]
-    name = f"[{setting.settings_hash}, w{setting.width}, {setting.budget}]"
-    return "; ".join([*parts, trials(setting)]) + f" {name}"
+def details(setting: Setting) -> list[str]:
+    """What stands behind the lowest error: median, spread, trials, name of the setting."""
+    several = len(setting.errors) > 1
+    parts = [f"median {number(setting.median)}", f"spread {number(setting.spread)}"] if several else []
+    return [*parts, trials(setting), f"[{setting.settings_hash}, w{setting.width}, {setting.budget}]"]
 
 
-def ours(cell: Cell, row: Row) -> list[tuple[str, bool, str]]:
+def ours(cell: Cell, row: Row) -> list[tuple[str, bool, list[str]]]:
     """Per setting of a cell: the lowest error as text, whether it is the row's best, and the details."""
     return [(number(s.lowest), s.lowest is not None and s.lowest == row.best, details(s)) for s in cell.settings]
 
@@ -72,7 +70,7 @@ def markdown(table: Table) -> str:
     for row in table.rows:
         cells = []
         for cell in row.cells.values():
-            parts = [f"{f'**{low}**' if best else low} ({more})" for low, best, more in ours(cell, row)] or [NO_RUN]
+            parts = [f"{f'**{low}**' if best else low} ({'; '.join(more)})" for low, best, more in ours(cell, row)] or [NO_RUN]
             if cell.published is not None:
                 figure = number(cell.published)
                 parts.append(f"published {f'**{figure}**' if is_best_published(cell, row) else figure}")
@@ -143,7 +141,8 @@ def latex(table: Table) -> str:
         cells = []
         for cell in row.cells.values():
             parts = [
-                f"{_bold(low) if best else tex(low)} {{\\scriptsize {tex(more)}}}" for low, best, more in ours(cell, row)
+                f"{_bold(low) if best else tex(low)} {{\\scriptsize {tex('; '.join(more))}}}"
+                for low, best, more in ours(cell, row)
             ] or [NO_RUN]
             if cell.published is not None:
                 figure = number(cell.published)
