@@ -20,7 +20,8 @@ from pinntk.reading import Run, find_runs
 SECONDS_BETWEEN_LOOKS = 2.0
 STATES = ("running", "failed", "interrupted", "finished")
 """In the order in which they are shown."""
-HEAD = ("state", "problem", "method", "setting", "seed", "iteration", "L2RE", "trained", "left")
+HEAD = ("state", "problem", "method", "iteration", "L2RE", "left", "trained", "seed", "setting")
+"""What matters most first: a narrow terminal cuts the rest."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Line:
         problem = " ".join([run.pde, *(f"{name}={value:.4g}" for name, value in run.parameters.items())])
         setting = f"w{run.width} {run.budget} {run.settings_hash}"
         error = "–" if self.l2re is None else f"{self.l2re:.2e}"
-        times = [duration(self.seconds), duration(self.left)]
-        return [self.state, problem, run.method, setting, str(run.seed), iteration, error, *times]
+        times = [duration(self.left), duration(self.seconds)]
+        return [self.state, problem, run.method, iteration, error, *times, str(run.seed), setting]
 
 
 def duration(seconds: float | None) -> str:
@@ -142,7 +143,7 @@ def table(root: Path, height: int | None = None) -> str:
     room = len(body) if height is None else max(1, height - 3 - len(problems))
     if len(body) > room:
         body = [*body[: room - 1], f"and {len(body) - room + 1} more"]
-    return "\n".join([f"{root}: {counts}", texts[0], *body, *problems])
+    return "\n".join([f"{counts}: {root}", texts[0], *body, *problems])
 
 
 def main(words: Sequence[str] | None = None) -> int:
