@@ -73,7 +73,8 @@ class Run:
 
     def arrays(self, name: str) -> dict[str, Array]:
         """What an .npz file of the folder holds."""
-        with np.load(self.folder / name) as saved:
+        # Opened here: of a damaged file numpy would leave it open.
+        with (self.folder / name).open("rb") as file, np.load(file) as saved:
             return dict(saved)
 
     def settings(self, callback: str | None = None) -> dict[str, str]:
@@ -115,11 +116,11 @@ def differences(settings: Iterable[Mapping[str, str]], limit: int = 200) -> list
 
 def distinct(runs: Iterable[Run]) -> list[Run]:
     """Each trial once: of folders with the same settings and seed the one that got furthest, the first of equals."""
-    best: dict[tuple[str, int], Run] = {}
+    best: dict[tuple[str, str, str, int], Run] = {}
     for run in runs:
-        other = best.setdefault((run.settings_hash, run.seed), run)
-        if STATUSES.index(run.status) < STATUSES.index(other.status):
-            best[run.settings_hash, run.seed] = run
+        key = run.pde, run.method, run.settings_hash, run.seed
+        if STATUSES.index(run.status) < STATUSES.index(best.setdefault(key, run).status):
+            best[key] = run
     return list(best.values())
 
 
