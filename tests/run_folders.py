@@ -32,7 +32,7 @@ def place(root: Path, record: Mapping[str, Any]) -> Path:
 
 
 def make_run(
-    root: Path, *, config: Mapping[str, Any] | None = None, metrics: str | None = None, ended: bool = True, **record: Any
+    root: Path, config: Mapping[str, Any] | None = None, metrics: str | None = None, ended: bool = True, **record: Any
 ) -> Path:
     """A run folder; ``record`` is what differs from `DEFAULTS` in its result.json, which a run not ended has not.
 

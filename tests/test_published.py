@@ -46,7 +46,8 @@ def test_other_coefficients_have_no_figures(pde: PDE) -> None:
 
 
 def test_titles() -> None:
-    assert [row.title for row in TABLE_2] == ["convection", "wave, a = 4", "wave, a = 5", "reaction", "burgers", "heat2d"]
+    titles = ["convection", "wave, a = 4", "wave, a = 5", "reaction", "burgers", "heat2d"]
+    assert [row.title for row in TABLE_2] == titles
 
 
 def test_the_row_of_burgers_says_what_its_reference_allows() -> None:

@@ -51,7 +51,12 @@ def many_runs(root: Path) -> None:
         for setting in range(1 + k % 2):
             for seed in range(1 + (k + setting) % 5):
                 status = "failed" if (k + seed) % 5 == 4 else "interrupted" if (k + seed) % 7 == 5 else "completed"
-                more = {"settings_hash": f"{k}{setting}" * 6, "status": status, "seed": seed, "width": 50 + setting}
+                more: dict[str, Any] = {
+                    "settings_hash": f"{k}{setting}" * 6,
+                    "status": status,
+                    "seed": seed,
+                    "width": 50 + setting,
+                }
                 make_run(root, **kind, **more, l2re=float(10 ** rng.uniform(-4, 0)))
 
 
@@ -100,7 +105,8 @@ def test_the_same_numbers_stand_in_every_format(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0123456, "1.23e-2"), (2.18, "2.18e+0"), (9.999e-11, "1.00e-10"), (0.0, "0.00e+0"), (None, "–")]
+    ("value", "text"),
+    [(0.0123456, "1.23e-2"), (2.18, "2.18e+0"), (9.999e-11, "1.00e-10"), (0.0, "0.00e+0"), (None, "–")],
 )
 def test_numbers_look_like_the_papers(value: float | None, text: str) -> None:
     assert number(value) == text
@@ -206,7 +212,13 @@ def test_special_signs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "named"),
-    [(["nowhere"], "nowhere"), (["."], "no runs"), ([], "runs"), ([".", "--what"], "--what"), (["file"], "not a folder")],
+    [
+        (["nowhere"], "nowhere"),
+        (["."], "no runs"),
+        ([], "runs"),
+        ([".", "--what"], "--what"),
+        (["file"], "not a folder"),
+    ],
 )
 def test_bad_input(
     words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

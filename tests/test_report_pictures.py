@@ -27,8 +27,10 @@ def lines(panel: Axes) -> dict[str, tuple[list[float], list[float]]]:
 
 def save_drift(folder: Path, drift: Any, iterations: list[int]) -> None:
     drift = np.array(drift)
-    spectra = {f"spectrum_{when}_{block}": [4.0, 1.0] for when in ("start", "end") for block in ("K", "K_uu", "K_rr")}
-    figures = {"drift": drift, "largest": drift + 1, "effective_rank": drift + 2}
+    spectra: dict[str, Any] = {
+        f"spectrum_{when}_{block}": [4.0, 1.0] for when in ("start", "end") for block in ("K", "K_uu", "K_rr")
+    }
+    figures: dict[str, Any] = {"drift": drift, "largest": drift + 1, "effective_rank": drift + 2}
     np.savez(folder / "ntk_drift.npz", iteration=iterations, **figures, **spectra)
 
 
@@ -117,7 +119,7 @@ def test_a_mean_is_over_the_iterations_that_all_trials_have(tmp_path: Path) -> N
 def test_kernel_spectra(tmp_path: Path) -> None:
     for width in (10, 20):
         folder = make_run(tmp_path, width=width, settings_hash=f"{width}" * 6)
-        values = {
+        values: dict[str, Any] = {
             f"spectrum_{when}_{block}": np.array([width, 1.0]) * (2 if when == "end" else 1) * (k + 1)
             for when in ("start", "end")
             for k, block in enumerate(("K", "K_uu", "K_rr"))

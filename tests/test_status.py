@@ -69,7 +69,8 @@ def test_looking_takes_no_lock_and_writes_nothing(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (60, "1:00"), (3599.6, "1:00:00"), (90061, "25:01:01")]
+    ("seconds", "text"),
+    [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (60, "1:00"), (3599.6, "1:00:00"), (90061, "25:01:01")],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert status.duration(seconds) == text
@@ -92,7 +93,9 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "cannot be read" in " ".join(last)
 
 
-@pytest.mark.parametrize(("words", "named"), [(["nowhere"], "nowhere"), (["."], "no runs"), ([], "runs"), ([".", "-x"], "-x")])
+@pytest.mark.parametrize(
+    ("words", "named"), [(["nowhere"], "nowhere"), (["."], "no runs"), ([], "runs"), ([".", "-x"], "-x")]
+)
 def test_bad_input(
     words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,7 @@
 """The published errors: Table 2 of "PINN Training via NTK: Insights and Limitations", and what to know about them.
 
-The paper took most of its figures from Rathore et al. 2024 (arXiv:2402.01868; Adam, Adam+L-BFGS and GDND on convection,
-wave and reaction), Liu et al. 2024 (arXiv:2402.00531; PCPINN) and Hao et al. 2023 (arXiv:2306.08827; most of burgers and
-heat2d).
+The paper took most of its figures from Rathore et al. 2024 (arXiv:2402.01868), Liu et al. 2024 (arXiv:2402.00531) and
+Hao et al. 2023 (arXiv:2306.08827), some are its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the runs in a folder are doing: ``python -m pinntk.status runs``. On a terminal it keeps looking until Ctrl-C."""
+"""What the runs in a folder are doing: ``python -m pinntk.status runs``, on a terminal until Ctrl-C."""
 
 from __future__ import annotations
 

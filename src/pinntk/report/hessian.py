@@ -38,16 +38,16 @@ def at_start(series: Series) -> Figures:
     return found
 
 
-def _curve(panel: Axes, widths: Figures, name: str, style: str, **more: str) -> None:
+def _curve(panel: Axes, widths: Figures, name: str, style: str, colour: str, label: str) -> None:
     """Mean and spread of a figure against the width, where there are such."""
     points = [(width, np.array(figures[name])) for width, figures in widths.items() if name in figures]
     if points:
         x = np.array([width for width, _ in points])
         mean, spread = (np.array([f(values) for _, values in points]) for f in (np.mean, np.std))
-        panel.plot(x, mean, style, marker=".", **more)
+        panel.plot(x, mean, style, marker=".", color=colour, label=label)
         # The spread of few trials may reach below 0, where a logarithm has no place for it.
         lower = np.maximum(mean - spread, mean / 10)
-        panel.fill_between(x, lower, mean + spread, color=more["color"], alpha=0.2, linewidth=0)
+        panel.fill_between(x, lower, mean + spread, color=colour, alpha=0.2, linewidth=0)
 
 
 def figure_1b(series: Sequence[Series]) -> tuple[Figure, list[list[Any]]]:
@@ -61,11 +61,11 @@ def figure_1b(series: Sequence[Series]) -> tuple[Figure, list[list[Any]]]:
     rows: list[list[Any]] = []
     for k, (one, label) in enumerate(zip(series, labels(series), strict=True)):
         widths = at_start(one)
-        _curve(left, widths, "hessian", "-", color=f"C{k}", label=label)
-        _curve(middle, widths, "ratio", "-", color=f"C{k}", label=label)
+        _curve(left, widths, "hessian", "-", f"C{k}", label)
+        _curve(middle, widths, "ratio", "-", f"C{k}", label)
         if sum("entries_hessian" in figures for figures in widths.values()) > 1:
-            _curve(right, widths, "entries_hessian", "-", color=f"C{k}", label=f"{label}, Hessian")
-            _curve(right, widths, "entries_remainder", ":", color=f"C{k}", label=f"{label}, remainder")
+            _curve(right, widths, "entries_hessian", "-", f"C{k}", f"{label}, Hessian")
+            _curve(right, widths, "entries_remainder", ":", f"C{k}", f"{label}, remainder")
         for width, figures in widths.items():
             first = one.widths[width][0]
             for name in (*NORMS, *ENTRIES):

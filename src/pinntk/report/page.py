@@ -10,21 +10,29 @@ from itertools import groupby
 from pinntk.reading import Run
 from pinntk.report.pictures import Picture, slug
 from pinntk.report.table import Cell, Row, Table, method_title
-from pinntk.report.text import LEGEND, NO_RUN, is_best_published, notes_of, number, ours
+from pinntk.report.text import LEGEND, NO_RUN, is_best_published, number, other_notes, ours
 
 SHOWN = 2
 """Settings of a cell that are shown at once; the others unfold."""
 
+SETTINGS = (
+    "problem method settings width depth budget lowest median spread trials failed interrupted unfinished published"
+).split()
+"""Columns of the table of all settings."""
+
 STYLE = """
-body { font: 1rem/1.45 system-ui, sans-serif; margin: 0 auto; padding: 0.5rem 1rem 3rem; max-width: 80rem; color: #222; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
+body { font: 1rem/1.45 system-ui, sans-serif; color: #222; }
+body { margin: 0 auto; padding: 0.5rem 1rem 3rem; max-width: 80rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+th, td { white-space: nowrap; }
 tbody th { background: #fff; position: sticky; left: 0; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #06c; }
 th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
-.more, .note { display: block; color: #666; font-size: 0.75rem; white-space: nowrap; }
+.more, .note { display: block; color: #666; font-size: 0.75rem; }
 .note { white-space: normal; font-weight: normal; max-width: 12rem; }
 .none { color: #999; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; min-width: 36rem; max-width: 62rem; height: auto; }
@@ -110,10 +118,9 @@ def _table_2(table: Table) -> str:
         title = f'<th scope="row" data-value="{escape(row.title)}">{escape(row.title)}{note}</th>'
         lines.append(f"<tr>{title}{cells}</tr>")
     head = _head(["problem", *map(method_title, table.methods)])
-    notes = _list([note for note in notes_of(table) if not any(note.startswith(f"{row.title}: ") for row in table.rows)])
     return (
         f'<div class="wide"><table class="sortable" id="table2">{head}<tbody>{"".join(lines)}</tbody></table></div>'
-        f'<p class="notes">{escape(LEGEND)} A click on a column\'s head sorts by it.</p>{notes}'
+        f'<p class="notes">{escape(LEGEND)} A click on a column\'s head sorts by it.</p>{_list(other_notes(table))}'
     )
 
 
@@ -136,7 +143,6 @@ def _cell(cell: Cell, row: Row) -> str:
 
 
 def _all_settings(table: Table) -> str:
-    names = "problem,method,settings,width,depth,budget,lowest,median,spread,trials,failed,interrupted,unfinished,published"
     lines = []
     for row in table.rows:
         for method, cell in row.cells.items():
@@ -149,7 +155,7 @@ def _all_settings(table: Table) -> str:
                 shown += "".join(f"<td>{count}</td>" for count in counts) + _number(cell.published)
                 lines.append(f"<tr>{shown}</tr>")
     body = f"<tbody>{''.join(lines)}</tbody>"
-    return f'<div class="wide"><table class="sortable" id="settings">{_head(names.split(","))}{body}</table></div>'
+    return f'<div class="wide"><table class="sortable" id="settings">{_head(SETTINGS)}{body}</table></div>'
 
 
 def _number(value: float | None) -> str:

@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -53,10 +54,10 @@ def pictures(runs: Sequence[Run], table: Table, complain: Callable[[str], None])
     """
     made: list[Picture] = []
     makers: list[tuple[str, Callable[[], Iterator[Picture]]]] = [
-        ("Figure 1a", lambda: _kernel(runs)),
-        ("Figure 1b", lambda: _hessian(runs)),
-        *((f"curves of {row.title}", lambda row=row: _curves(row)) for row in table.rows),  # type: ignore[misc]
-        *((f"solutions of {row.title}", lambda row=row: _solutions(row)) for row in table.rows),  # type: ignore[misc]
+        ("Figure 1a", partial(_kernel, runs)),
+        ("Figure 1b", partial(_hessian, runs)),
+        *((f"curves of {row.title}", partial(_curves, row)) for row in table.rows),
+        *((f"solutions of {row.title}", partial(_solutions, row)) for row in table.rows),
     ]
     for what, make in makers:
         try:
@@ -100,8 +101,8 @@ def _hessian(runs: Sequence[Run]) -> Iterator[Picture]:
         spectra = hessian.hessian_spectra([one for one in series if one.problem == problem])
         if spectra is not None:
             caption = (
-                "Share of the Hessian's eigenvalues above a value, for L_r and the whole loss L, at the start and at the"
-                " end of the training, for each width m; of the trial with the lowest seed."
+                "Share of the Hessian's eigenvalues above a value, for L_r and the whole loss L, at the start and at"
+                " the end of the training, for each width m; of the trial with the lowest seed."
             )
             yield Picture(f"hessian_{slug(problem)}", "Hessian spectra", problem, caption, png(spectra))
 

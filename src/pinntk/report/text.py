@@ -11,8 +11,8 @@ from pinntk.report.table import Cell, Row, Setting, Table, method_title
 NO_RUN = "no run"
 LEGEND = (
     "L2RE of ours: lowest over the completed trials; then their median and spread (highest − lowest), the number of"
-    " trials and what became of those that did not complete; in brackets the settings' hash, width and budget. Trials of"
-    " different settings are never mixed: a cell shows each setting, the best first. Bold: the lowest of ours and the"
+    " trials and what became of those that did not complete; in brackets the settings' hash, width and budget."
+    " Trials of different settings are never mixed: a cell shows each setting, the best first. Bold: the lowest of ours and the"
     " lowest of the published figures in each row."
 )
 
@@ -51,6 +51,11 @@ def is_best_published(cell: Cell, row: Row) -> bool:
 
 def notes_of(table: Table) -> list[str]:
     """Everything that is to be said below the table."""
+    return [*(f"{row.title}: {row.note}." for row in table.rows if row.note), *other_notes(table)]
+
+
+def other_notes(table: Table) -> list[str]:
+    """The same without the rows' own: what was left out, and in what the settings of a cell differ."""
     differing = [
         f"{row.title}, {method_title(method)}, {setting.settings_hash}: {setting.differs}"
         for row in table.rows
@@ -58,7 +63,7 @@ def notes_of(table: Table) -> list[str]:
         for setting in cell.settings
         if setting.differs
     ]
-    return [*(f"{row.title}: {row.note}." for row in table.rows if row.note), *table.notes, *differing]
+    return [*table.notes, *differing]
 
 
 def markdown(table: Table) -> str:
@@ -70,7 +75,8 @@ def markdown(table: Table) -> str:
     for row in table.rows:
         cells = []
         for cell in row.cells.values():
-            parts = [f"{f'**{low}**' if best else low} ({'; '.join(more)})" for low, best, more in ours(cell, row)] or [NO_RUN]
+            found = ours(cell, row)
+            parts = [f"{f'**{low}**' if best else low} ({'; '.join(more)})" for low, best, more in found] or [NO_RUN]
             if cell.published is not None:
                 figure = number(cell.published)
                 parts.append(f"published {f'**{figure}**' if is_best_published(cell, row) else figure}")
@@ -82,13 +88,13 @@ def markdown(table: Table) -> str:
 
 
 COLUMNS = (
-    "problem pde parameters method settings_hash width depth budget lowest median highest spread trials completed failed"
-    " interrupted unfinished best published best_published differs note"
+    "problem pde parameters method settings_hash width depth budget lowest median highest spread trials completed"
+    " failed interrupted unfinished best published best_published differs note"
 ).split()
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV: a line per problem, method and setting, all digits kept; one with 0 trials where none was run."""
+    """The table as CSV: a line per problem, method and setting, one with 0 trials where there is none; all digits."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -128,7 +134,7 @@ def _bold(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table as LaTeX, for ``\\input``; it needs no package."""
+    """The table as LaTeX, to be input as it is; it needs no package."""
     head = " & ".join(["problem", *(tex(method_title(method)) for method in table.methods)])
     lines = [
         "% Bold: the lowest of ours and the lowest of the published figures in each row.",
