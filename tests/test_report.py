@@ -146,6 +146,16 @@ def test_settings_are_not_mixed_and_are_named(tmp_path: Path, capsys: pytest.Cap
     assert "- burgers, Adam, bbbbbbbbbbbb: points.interior=900\n" in text
 
 
+def test_a_setting_without_its_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    (make_run(root) / "config.yaml").unlink()
+    for name in "bc":
+        make_run(root, settings_hash=name * 12, config={"precision": name})
+    text = (report(root, capsys)[0] / "table2.md").read_text()
+    for name, differs in (("a", "its config.yaml is not there"), ("b", "precision=b"), ("c", "precision=c")):
+        assert f"- burgers, Adam, {name * 12}: {differs}\n" in text
+
+
 def test_trials_that_did_not_complete_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "runs"
     make_run(root, seed=0, l2re=0.5)

@@ -170,11 +170,13 @@ def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
     for run in runs:
         groups.setdefault(run.settings_hash, []).append(run)
     named = {"network.width", "network.depth"}  # by every setting anyhow
-    settings = [group[0].settings().items() for group in groups.values()]
-    differs = differences({key: value for key, value in one if key not in named} for one in settings)
+    settings = {name: group[0].settings().items() for name, group in groups.items() if group[0].config}
+    known = [{key: value for key, value in one if key not in named} for one in settings.values()]
+    differs = dict(zip(settings, differences(known), strict=True))
+    unknown = "its config.yaml is not there" if len(groups) > 1 else ""
     made = []
-    for (settings_hash, group), text in zip(groups.items(), differs, strict=True):
+    for name, group in groups.items():
         first = group[0]
         ordered = tuple(sorted(group, key=lambda run: run.seed))
-        made.append(Setting(settings_hash, first.width, first.depth, first.budget, text, ordered))
+        made.append(Setting(name, first.width, first.depth, first.budget, differs.get(name, unknown), ordered))
     return tuple(sorted(made, key=lambda s: (s.lowest is None, s.lowest or 0.0, s.settings_hash)))

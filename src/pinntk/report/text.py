@@ -12,8 +12,8 @@ NO_RUN = "no run"
 LEGEND = (
     "L2RE of ours: lowest over the completed trials; then their median and spread (highest − lowest), the number of"
     " trials and what became of those that did not complete; in brackets the settings' hash, width and budget."
-    " Trials of different settings are never mixed: a cell shows each setting, the best first. Bold: the lowest of ours and the"
-    " lowest of the published figures in each row."
+    " Trials of different settings are never mixed: a cell shows each setting, the best first. Bold: the lowest of ours"
+    " and the lowest of the published figures in each row."
 )
 
 
@@ -146,10 +146,10 @@ def latex(table: Table) -> str:
     for row in table.rows:
         cells = []
         for cell in row.cells.values():
-            parts = [
-                f"{_bold(low) if best else tex(low)} {{\\scriptsize {tex('; '.join(more))}}}"
-                for low, best, more in ours(cell, row)
-            ] or [NO_RUN]
+            parts = []
+            for low, best, more in ours(cell, row):
+                parts += [_bold(low) if best else tex(low), *(f"{{\\scriptsize {tex(line)}}}" for line in more)]
+            parts = parts or [NO_RUN]
             if cell.published is not None:
                 figure = number(cell.published)
                 shown = _bold(figure) if is_best_published(cell, row) else figure
