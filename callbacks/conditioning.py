@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
+from pinntk.callbacks.files import write_figure
 from pinntk.conditioning import ConditionNumbers
 from pinntk.discretization import PreconditionerError, UnsolvedError
 from pinntk.errors import BadInput
@@ -80,7 +81,7 @@ class Conditioning(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        if pl_module.finished or pl_module.due(self.every, self._measured):
+        if pl_module.due(self.every, self._measured):
             self._follow(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -137,9 +138,7 @@ class Conditioning(pl.Callback):
         part.write_text(json.dumps(self.record, indent=1) + "\n")
         os.replace(part, path)
         if "plain" in self.record:
-            picture = self.folder / "conditioning.part.png"
-            draw(self.record).savefig(picture, dpi=130)
-            os.replace(picture, self.folder / "conditioning.png")
+            write_figure(self.folder / "conditioning.png", draw(self.record))
 
     def state_dict(self) -> dict[str, Any]:
         return {"record": self.record, "measured": self._measured}

@@ -42,9 +42,8 @@ class ErrorAgainstReference(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        due = pl_module.due(self.every, self._measured)
-        last = pl_module.finished and (pl_module.iteration != self._measured or math.isnan(self.l2re))
-        if due or last:
+        never = pl_module.finished and math.isnan(self.l2re)  # a run without a step
+        if pl_module.due(self.every, self._measured) or never:
             self.measure(pl_module)
 
     def measure(self, method: Method) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.hessian import GaussNewton, Hessian, Split
 from pinntk.methods import Method
@@ -91,9 +91,7 @@ class HessianNorm(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        if pl_module.due(self.every, self.iterations[-1]) or (
-            pl_module.finished and pl_module.iteration != self.iterations[-1]
-        ):
+        if pl_module.due(self.every, self.iterations[-1]):
             self._measure(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -105,7 +103,7 @@ class HessianNorm(pl.Callback):
         }
         arrays: dict[str, Any] = {
             "iteration": np.array(self.iterations),
-            "loss": np.array(list(self.losses(pl_module))),
+            "loss": np.array(["L_r", "L"] if self.whole else ["L_r"]),
             **{name: np.array(values) for name, values in self.figures.items()},
             "seconds": np.array(self.seconds),
             "normalization": np.array(self._normalization(pl_module)),
@@ -113,12 +111,8 @@ class HessianNorm(pl.Callback):
             **{f"entries_{name}": np.array(values) for name, values in self.entries.items() if values},
             **densities,
         }
-        part = self.folder / "hessian_norm.part.npz"
-        np.savez_compressed(part, **arrays)
-        os.replace(part, self.folder / "hessian_norm.npz")
-        picture = self.folder / "hessian_norm.part.png"
-        draw(arrays, densities, pl_module).savefig(picture, dpi=130)
-        os.replace(picture, self.folder / "hessian_norm.png")
+        write_arrays(self.folder / "hessian_norm.npz", arrays)
+        write_figure(self.folder / "hessian_norm.png", draw(arrays, densities, pl_module))
 
     def losses(self, method: Method) -> dict[str, Arguments]:
         """What `Hessian.of` needs for L_r and L at the method's current parameters."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian, Spectrum, spectral_norm
@@ -50,13 +50,9 @@ class NTKDrift(pl.Callback):
         self.iterations: list[int] = []
         self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
         self._start: dict[str, Tensor] = {}
-        self._norms: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
-        if not self._start:
-            self._start = self.kernel(pl_module)
-        self._norms = {name: spectral_norm(block) for name, block in self._start.items()}
         if not self.iterations:
             self._measure(pl_module)
 
@@ -64,9 +60,7 @@ class NTKDrift(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        if pl_module.due(self.every, self.iterations[-1]) or (
-            pl_module.finished and pl_module.iteration != self.iterations[-1]
-        ):
+        if pl_module.due(self.every, self.iterations[-1]):
             self._measure(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,12 +75,9 @@ class NTKDrift(pl.Callback):
         arrays: dict[str, Any] = {"iteration": np.array(self.iterations), **figures, **spectra}
         if self.keep_kernel:
             arrays["kernel_start"] = self._start["K"].numpy()
-        part = self.folder / "ntk_drift.part.npz"
-        np.savez_compressed(part, **arrays)
-        os.replace(part, self.folder / "ntk_drift.npz")
-        picture = self.folder / "ntk_drift.part.png"
-        draw(arrays["iteration"], arrays["drift"], spectra, pl_module).savefig(picture, dpi=130)
-        os.replace(picture, self.folder / "ntk_drift.png")
+        write_arrays(self.folder / "ntk_drift.npz", arrays)
+        figure = draw(arrays["iteration"], arrays["drift"], spectra, pl_module)
+        write_figure(self.folder / "ntk_drift.png", figure)
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
         """K, K_uu and K_rr at the method's current parameters, on the CPU."""
@@ -98,11 +89,12 @@ class NTKDrift(pl.Callback):
 
     def _measure(self, method: Method) -> None:
         now = self.kernel(method)
+        if not self._start:
+            self._start = now
         spectra = [Spectrum.of(now[name]) for name in BLOCKS]
-        found = {
-            "drift": [spectral_norm(now[name] - self._start[name]) / self._norms[name] for name in BLOCKS],
-            **{figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]},
-        }
+        found = {figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]}
+        norms = zip(BLOCKS, self.figures["largest"][0] if self.iterations else found["largest"], strict=True)
+        found = {"drift": [spectral_norm(now[name] - self._start[name]) / norm for name, norm in norms], **found}
         self.iterations.append(method.iteration)
         for figure, values in found.items():
             self.figures[figure].append(values)

@@ -12,7 +12,6 @@ long that stays within 10 % of the measured residuals. Long for a kernel that ha
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian
@@ -91,14 +91,9 @@ class NTKForecast(pl.Callback):
             return
         found = self.measure(module)
         self.done = True
-        part = self.folder / "ntk_forecast.part.npz"
-        arrays: dict[str, Any] = {"iteration": module.iteration, **found}
-        np.savez_compressed(part, **arrays)
-        os.replace(part, self.folder / "ntk_forecast.npz")
+        write_arrays(self.folder / "ntk_forecast.npz", {"iteration": module.iteration, **found})
         title = f"{module.pde.name}, {module.name}, width {module.network.width}, iteration {module.iteration}"
-        picture = self.folder / "ntk_forecast.part.png"
-        draw(found, title).savefig(picture, dpi=130)
-        os.replace(picture, self.folder / "ntk_forecast.png")
+        write_figure(self.folder / "ntk_forecast.png", draw(found, title))
         figures = {name: float(found[name]) for name in ("horizon", "horizon_loss")}
         for logger in module.loggers:
             logger.log_metrics({f"ntk_forecast_{k}": v for k, v in figures.items()}, step=module.iteration)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pinntk.callbacks.error import l2re
+from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.methods import Method
 from pinntk.pdes.base import PDE, Array
 from pinntk.references import Reference
@@ -34,13 +34,10 @@ class SolutionPlot(pl.Callback):
         assert isinstance(pl_module, Method)
         points = pl_module.pde.evaluation_points()
         prediction = pl_module.predict_numpy(points)
-        part = self.folder / "solution.part.npz"
-        np.savez_compressed(part, coordinates=points, prediction=prediction, reference=self.reference.values)
-        os.replace(part, self.folder / "solution.npz")
+        arrays = {"coordinates": points, "prediction": prediction, "reference": self.reference.values}
+        write_arrays(self.folder / "solution.npz", arrays)
         figure = draw(pl_module.pde, prediction, self.reference.values, pl_module.name)
-        part = self.folder / "solution.part.png"
-        figure.savefig(part, dpi=130)
-        os.replace(part, self.folder / "solution.png")
+        write_figure(self.folder / "solution.png", figure)
 
 
 def draw(pde: PDE, prediction: Array, reference: Array, method: str) -> Figure:

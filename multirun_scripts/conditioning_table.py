@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
+
+from run_folders import chosen
 
 
 def number(value: float | None) -> str:
@@ -31,7 +32,7 @@ def rows(record: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Print the table."""
-    found = sorted(Path(sys.argv[1] if len(sys.argv) > 1 else "runs").rglob("conditioning.json"))
+    found = sorted(chosen("runs").rglob("conditioning.json"))
     if not found:
         sys.exit("no conditioning.json there; multirun_scripts/conditioning.sh makes them")
     print("| problem | factors of | drop tolerance | ‖A⁻¹P‖‖P⁻¹b‖/‖u‖ | κ(P⁻¹A) | error of P⁻¹b | defect |")

@@ -9,19 +9,20 @@ enough, the share of the entries above a hundredth of the largest, of the Hessia
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+
+from run_folders import chosen, write_csv
 
 from pinntk.errors import BadInput
 from pinntk.reading import find_runs
 from pinntk.report.hessian import CALLBACK, COLUMNS, figure_1b
 from pinntk.report.pictures import png
 from pinntk.report.series import find_series
-from pinntk.report.write import lines_of, put
+from pinntk.report.write import put
 
 
 def main() -> None:
     """Draw, and write the numbers."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/fig1b")
+    folder = chosen("runs/fig1b")
     try:
         series = find_series(find_runs(folder)[0], CALLBACK)
     except BadInput as error:
@@ -30,7 +31,7 @@ def main() -> None:
         sys.exit(f"no hessian_norm.npz in {folder}; multirun_scripts/fig1b.sh makes them")
     figure, rows = figure_1b(series)
     put(folder / "fig1b.png", png(figure))
-    put(folder / "fig1b.csv", lines_of([COLUMNS, *rows]))
+    write_csv(folder / "fig1b.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

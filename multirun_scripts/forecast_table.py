@@ -8,35 +8,32 @@ forecast was still right at the end of the descent. Beside it the loss at the ho
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
+from run_folders import Array, chosen, saved
 
 
-def row(folder: Path) -> list[str]:
-    """Problem, width, the method before the forecast, its iterations, horizon, loss there."""
-    result = json.loads((folder / "result.json").read_text())
-    with np.load(folder / "ntk_forecast.npz") as saved:
-        iteration, horizon, end = int(saved["iteration"]), float(saved["horizon"]), float(saved["time"][-1])
-        loss = float(saved["horizon_loss"])
-    return [
+def row(result: dict[str, Any], forecast: Mapping[str, Array]) -> tuple[str, ...]:
+    """Problem, width, the method before the forecast, its iterations, horizon, loss there, seed."""
+    iteration, horizon, end = int(forecast["iteration"]), float(forecast["horizon"]), float(forecast["time"][-1])
+    return (
         result["pde"],
         str(result["width"]),
         result["method"] if iteration else "none",
         str(iteration),
         f"{'> ' if horizon >= end else ''}{horizon:.3g}",
-        f"{loss:.2g}",
+        f"{float(forecast['horizon_loss']):.2g}",
         str(result["seed"]),
-    ]
+    )
 
 
 def main() -> None:
     """Print the table."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/forecast")
+    folder = chosen("runs/forecast")
     rows = sorted(
-        {tuple(row(path.parent)) for path in folder.rglob("ntk_forecast.npz")},
+        {row(*run) for run in saved(folder, "ntk_forecast.npz")},
         key=lambda r: (r[0], int(r[1]), int(r[3]), r[2], int(r[6])),
     )
     if not rows:

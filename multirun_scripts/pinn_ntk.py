@@ -7,7 +7,6 @@ prints the errors as a Markdown table and writes pinn_ntk.png there.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
+from run_folders import chosen, results
 
 from pinntk.reading import columns
 
@@ -28,19 +28,17 @@ def label(result: dict[str, Any], folder: Path) -> str:
 
 def main() -> None:
     """Draw, and print the table."""
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/pinn_ntk")
-    folders = sorted(path.parent for path in root.rglob("result.json"))
-    results = {folder: json.loads((folder / "result.json").read_text()) for folder in folders}
-    results = {folder: result for folder, result in results.items() if result["status"] == "completed"}
-    if not results:
+    root = chosen("runs/pinn_ntk")
+    found = dict(results(root, "result.json"))
+    if not found:
         sys.exit(f"no result.json in {root}; multirun_scripts/pinn_ntk.sh makes them")
-    problems = sorted({result["pde"] for result in results.values()})
+    problems = sorted({result["pde"] for result in found.values()})
     figure = Figure(figsize=(10, 3.6 * len(problems)), layout="constrained")
     panels: Any = figure.subplots(len(problems), 2, squeeze=False)
     print("| problem | method | seed | L2RE | iterations | seconds |")
     print("|---|---|---|---|---|---|")
     for (left, right), pde in zip(panels, problems, strict=True):
-        for folder, result in sorted(results.items(), key=lambda item: label(item[1], item[0])):
+        for folder, result in sorted(found.items(), key=lambda item: label(item[1], item[0])):
             if result["pde"] != pde:
                 continue
             name, curves = label(result, folder), columns(folder / "metrics.csv")

@@ -8,17 +8,13 @@ writes theorem2.png and theorem2.csv there. The spread is that of single kernels
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
+from run_folders import Array, chosen, saved, write_csv
 
 
 def spread(kernels: list[Array]) -> float:
@@ -33,19 +29,17 @@ def spread(kernels: list[Array]) -> float:
 def collect(folder: Path) -> dict[str, dict[int, tuple[list[Array], list[float]]]]:
     """Problem -> width -> kernels at the start and drifts at the end, one of each per trial."""
     found: dict[str, dict[int, tuple[list[Array], list[float]]]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
-    for path in sorted(folder.rglob("ntk_drift.npz")):
-        result = json.loads((path.parent / "result.json").read_text())
-        with np.load(path) as saved:
-            if "kernel_start" in saved:
-                kernels, drifts = found[result["pde"]][result["width"]]
-                kernels.append(saved["kernel_start"])
-                drifts.append(float(saved["drift"][-1, 0]))
+    for result, arrays in saved(folder, "ntk_drift.npz"):
+        if "kernel_start" in arrays:
+            kernels, drifts = found[result["pde"]][result["width"]]
+            kernels.append(arrays["kernel_start"])
+            drifts.append(float(arrays["drift"][-1, 0]))
     return found
 
 
 def main() -> None:
     """Draw, and write the numbers."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/theorem2")
+    folder = chosen("runs/theorem2")
     found = collect(folder)
     if not found:
         sys.exit(f"no ntk_drift.npz with kernel_start in {folder}; multirun_scripts/theorem2.sh makes them")
@@ -53,26 +47,21 @@ def main() -> None:
     left, right = figure.subplots(1, 2)
     rows = []
     for k, (pde, widths) in enumerate(sorted(found.items())):
-        trials = sorted(widths.items())
-        x = [width for width, _ in trials]
-        spreads = [spread(kernels) for _, (kernels, _) in trials]
-        drifts = np.array([[np.mean(drifts), np.std(drifts)] for _, (_, drifts) in trials])
+        x, figures = [], []
+        for width, (kernels, drifts) in sorted(widths.items()):
+            x.append(width)
+            figures.append([spread(kernels), np.mean(drifts), np.std(drifts)])
+            rows.append([pde, width, len(kernels), *(f"{value:.5g}" for value in figures[-1])])
+        spreads, means, deviations = np.array(figures).T
         left.plot(x, spreads, marker=".", color=f"C{k}", label=pde)
-        right.errorbar(x, drifts[:, 0], drifts[:, 1], marker=".", capsize=2, color=f"C{k}", label=pde)
-        for width, one, (mean, deviation), (kernels, _) in zip(
-            x, spreads, drifts, (both for _, both in trials), strict=True
-        ):
-            rows.append([pde, width, len(kernels), f"{one:.5g}", f"{mean:.5g}", f"{deviation:.5g}"])
+        right.errorbar(x, means, deviations, marker=".", capsize=2, color=f"C{k}", label=pde)
     left.set(ylabel="spread of K(0) over seeds")
     right.set(ylabel="‖K(0) − K(t)‖₂ / ‖K(0)‖₂ at the end")
     for panel in (left, right):
         panel.set(xscale="log", yscale="log", xlabel="width")
     left.legend(frameon=False)
     figure.savefig(folder / "theorem2.png", dpi=130)
-    with (folder / "theorem2.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["pde", "width", "trials", "spread", "drift_mean", "drift_std"])
-        writer.writerows(rows)
+    write_csv(folder / "theorem2.csv", ["pde", "width", "trials", "spread", "drift_mean", "drift_std"], rows)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import torch
 from pinntk.cli import main
 from pinntk.methods import Method
 
+pytest.register_assert_rewrite("jacobians", "training")  # a failed assert of theirs shows its values, too
+
 FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.log_every=10 width=10".split()
 """A run of well under a second."""
 
@@ -91,7 +93,7 @@ def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lam
             code = main(words)
         except SystemExit as error:
             code = int(error.code or 0)
-        except BaseException:
+        except BaseException:  # nothing may bring the child back into pytest
             traceback.print_exc()
             code = 1
         finally:

@@ -30,15 +30,18 @@ PDES: dict[str, PDE] = {
 }
 """With coefficients that are not the defaults."""
 POINTS = PointSettings(interior=7, initial=5, boundary=6)
+PERIODIC: dict[str, Any] = {"kind": "periodic", "period": 1.3, "harmonics": 2}
+FREQUENCIES: dict[str, Any] = {"kind": "frequencies", "frequencies": [0.7, 2.5]}
+DECAY: dict[str, Any] = {"kind": "decay", "times": [0.4, 3.0]}
 
 
 def features(pde: PDE) -> list[dict[str, Any]]:
     """One of each kind; on the last coordinate, which is x where there is no t."""
     first, last = pde.coordinates[0], pde.coordinates[-1]
     return [
-        {"kind": "periodic", "input": first, "period": 1.3, "harmonics": 2},
-        {"kind": "frequencies", "input": last, "frequencies": [0.7, 2.5], "replace": pde.name == "burgers"},
-        {"kind": "decay", "input": last, "times": [0.4, 3.0]},
+        {**PERIODIC, "input": first},
+        {**FREQUENCIES, "input": last, "replace": pde.name == "burgers"},
+        {**DECAY, "input": last},
     ]
 
 
@@ -99,3 +102,12 @@ def loss_at(
         start += count
     assert start == len(r)
     return total
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
+    """Equal up to rounding, relative to the largest entry; without a graph, and not zero, where all would be equal."""
+    assert found.shape == expected.shape
+    assert not found.requires_grad
+    scale = float(expected.abs().max())
+    assert scale > 0
+    assert float((found - expected).abs().max()) <= tolerance * scale

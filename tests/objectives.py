@@ -1,12 +1,14 @@
 """Small objectives for the optimisers of second order, with dense derivatives by automatic differentiation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.functional import hessian
 
+from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 from pinntk.optim.objective import Product
 
 
@@ -76,6 +78,12 @@ def saddle() -> FunctionObjective:
     return FunctionObjective(lambda x: x[0] ** 2 / 2 - x[1] ** 2 / 2 + x[1] ** 4 / 4, start)
 
 
+def convex() -> FunctionObjective:
+    """``sum (cosh(x_i) + 0.1 x_i^4)`` in rotated coordinates, stiff."""
+    A = symmetric([0.01 * 1.3**i for i in range(30)])
+    return FunctionObjective(lambda x: torch.cosh(A @ x).sum() + 0.1 * (x**4).sum(), random(30, seed=5) / 3)
+
+
 def least_squares() -> tuple[FunctionObjective, Tensor]:
     """``|A x - b|^2 / 2``, and the minimum by a solver for such problems."""
     A, b = random(30, 8, seed=1), random(30, seed=2)
@@ -100,3 +108,8 @@ def pinn() -> FunctionObjective:
         return (u_xx + torch.sin(x)).square().mean() + u(theta, x[[0, -1]]).square().mean()
 
     return FunctionObjective(loss, random(25, seed=4) / 2)
+
+
+def optimizer(objective: FunctionObjective, **settings: Any) -> NysNewtonCG:
+    """NysNewton-CG on an objective."""
+    return NysNewtonCG(objective, NNCGSettings.model_validate(settings), seed=7)

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
-from training import fit, make_of, parameters, stop_at
+from training import fit, make_of, parameters, whole_and_resumed
 
-from pinntk.callbacks import TimedCheckpoint
 from pinntk.loss import BlockedLoss
 from pinntk.methods.adam_lbfgs import SCALED, AdamLBFGS
 from pinntk.pdes.burgers import Burgers
@@ -97,7 +96,7 @@ def test_the_loss_falls_in_every_iteration(monkeypatch: pytest.MonkeyPatch) -> N
     assert float(total[-1]) < 1e-2 * float(total[0])
 
 
-def test_phases_follow_each_other_on_other_points() -> None:
+def test_phases_follow_each_other_on_other_points(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=14, lbfgs=9)
     draws = []
     batches = method.batches
@@ -106,7 +105,7 @@ def test_phases_follow_each_other_on_other_points() -> None:
         draws.append((method.iteration, method.draw))
         return batches()
 
-    method.batches = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(method, "batches", watched)
     fit(method)
     assert method.iteration == 23
     assert [(e["phase"], e["iterations"], e["ended"]) for e in ended(method)] == [
@@ -119,7 +118,7 @@ def test_phases_follow_each_other_on_other_points() -> None:
     assert set(method.seconds_per_phase) == {"adam", "lbfgs"}
 
 
-def test_new_points_in_the_phase_forget_the_history() -> None:
+def test_new_points_in_the_phase_forget_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=0, lbfgs=12, more={"resample_every": 6})
     draws: list[tuple[int, int]] = []
 
@@ -132,7 +131,7 @@ def test_new_points_in_the_phase_forget_the_history() -> None:
 
     method.phases.pop(0)
     step = method.phases[0].step
-    method.phases[0].step = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(method.phases[0], "step", watched)
     fit(method)
     assert draws == [(0, n) for n in range(1, 7)] + [(1, n) for n in range(1, 7)]
 
@@ -153,13 +152,13 @@ def test_a_phase_that_can_do_no_more_says_why(more: dict[str, Any], reason: str)
     assert re.search(reason, ended(method)[1]["ended"])
 
 
-def test_stagnation_compares_windows() -> None:
+def test_stagnation_compares_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=30)
     method.start(None)
     phase = method.phases[0]
     phase.stagnation = type(phase.stagnation)(window=2, decrease=0.1)
     lowest = iter([5.0, 4.0, 3.7, 9.0, 3.4, 3.5])  # windows: 4, 3.7 (less, by 7.5 %)
-    phase.step = lambda n: torch.tensor([next(lowest), 0.0, 0.0], dtype=torch.float64)  # type: ignore[method-assign]
+    monkeypatch.setattr(phase, "step", lambda n: torch.tensor([next(lowest), 0.0, 0.0], dtype=torch.float64))
     method.advance(6)
     assert ended(method)[0]["iterations"] == 4
     assert "lowest loss 3.700e+00 in 2 iterations, 4.000e+00" in ended(method)[0]["ended"]
@@ -203,17 +202,8 @@ def test_a_failed_search_with_history_is_tried_again_without(monkeypatch: pytest
 @pytest.mark.parametrize("cut", [7, 10, 20, 21, 29, 33, 49])
 def test_cut_and_resumed_it_is_the_same(cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     more = {"resample_every": 8, "stagnation": {"window": 15, "decrease": 1e-9}}
-    whole, first, second = (made(pde=Burgers(), more=more, weights={}) for _ in range(3))
-    fit(whole)
-    path = tmp_path / "last.ckpt"
-    stop_at(first, cut, monkeypatch)
-    fit(first, [TimedCheckpoint(path, 1e9)])
-    assert first.iteration == cut
-    fit(second, resume=path)
-    assert torch.equal(parameters(second), parameters(whole))
-    assert second.function_evaluations == whole.function_evaluations
-    assert ended(second) == ended(whole)
-    assert second.iteration == whole.iteration
+    whole, resumed = whole_and_resumed(lambda: made(pde=Burgers(), more=more, weights={}), cut, tmp_path, monkeypatch)
+    assert ended(resumed) == ended(whole)
 
 
 def test_nothing_to_do() -> None:

@@ -37,6 +37,7 @@ CHOICES = groups(configuration_folder())
         ("pde=null", "pde=null"),
         ("network.width=200", "network.width=200"),
         ("method.weights.boundary=100", "++method.weights.boundary=100"),
+        ("method.weights={boundary:100}", "++method.weights={boundary:100}"),
         ("pde=heat2d", "pde=heat2d"),
         ("seed=null", "seed=null"),
     ],
@@ -47,13 +48,21 @@ def test_words_are_rewritten_for_hydra(word: str, rewritten: str) -> None:
 
 
 def test_free_keys_can_be_set() -> None:
-    assert compose(["method=adam", "method.weights.boundary=100"])["method"]["weights"] == {"boundary": 100}
+    for word in ("method.weights.boundary=100", "method.weights={boundary: 100}"):
+        assert compose(["method=adam", word])["method"]["weights"] == {"boundary": 100}
 
 
 BAD = [
     # unknown choices
     ("pde=burger", ["pde=burger", "did you mean 'burgers'", "convection", "wave"]),
-    ("pde=foo method=bar", ["pde=foo", "method=bar", "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, pcpinn, pinn_ntk"]),
+    (
+        "pde=foo method=bar",
+        [
+            "pde=foo",
+            "method=bar",
+            "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, pinn_ntk, ssbroyden",
+        ],
+    ),
     ("method=null", ["method=null", "adam"]),
     ("width=abc", ["width=abc", "whole number, at least 1"]),
     ("width=1.5", ["width=1.5", "whole number, at least 1"]),

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 from jacobians import PDES, dense_jacobian, loss_at
-from training import fit, make_of, parameters, stop_at
+from training import fit, make_of, parameters, whole_and_resumed
 
-from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods.gdnd import GDND
 from pinntk.points import PointSettings
 from pinntk.references import Reference
@@ -69,10 +68,10 @@ def test_every_phase_lowers_the_loss_and_is_recorded() -> None:
     assert set(method.seconds_per_phase) == {"adam", "lbfgs", "nncg"}
 
 
-def test_a_stuck_optimiser_ends_the_phase() -> None:
+def test_a_stuck_optimiser_ends_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(nncg=50, nncg_settings={"max_backtracks": 0, "max_failures": 3})
     start = parameters(method)
-    method.loss_terms = lambda batches: torch.full((3,), torch.inf, dtype=torch.float64)  # type: ignore[method-assign]
+    monkeypatch.setattr(method, "loss_terms", lambda batches: torch.full((3,), torch.inf, dtype=torch.float64))
     fit(method)
     assert figures(method)[0]["ended"] == "no step length was accepted in 3 steps in a row"
     assert method.iteration == 3
@@ -84,13 +83,7 @@ def test_cut_and_resumed_in_every_phase_it_is_the_same(
     cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nncg = {"rank": 8, "refresh_every": 4, "resample_every": 6}
-    whole, first, second = (made(adam=8, lbfgs=8, nncg=14, nncg_settings=nncg) for _ in range(3))
-    fit(whole)
-    path = tmp_path / "last.ckpt"
-    stop_at(first, cut, monkeypatch)
-    fit(first, [TimedCheckpoint(path, 1e9)])
-    assert first.iteration == cut
-    fit(second, resume=path)
-    assert torch.equal(parameters(second), parameters(whole))
-    assert second.function_evaluations == whole.function_evaluations
-    assert figures(second) == figures(whole)
+    whole, resumed = whole_and_resumed(
+        lambda: made(adam=8, lbfgs=8, nncg=14, nncg_settings=nncg), cut, tmp_path, monkeypatch
+    )
+    assert figures(resumed) == figures(whole)

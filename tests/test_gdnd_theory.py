@@ -11,9 +11,8 @@ import torch
 from conftest import Cli
 from jacobians import PDES, dense_jacobian, loss_at
 from torch import Tensor
-from training import fit, make_of, parameters, stop_at
+from training import fit, make_of, parameters, whole_and_resumed
 
-from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods.gdnd_theory import GDNDTheory
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D
@@ -154,15 +153,8 @@ def test_a_singular_hessian_ends_the_phase_in_words() -> None:
 @pytest.mark.parametrize("cut", [3, 10, 12, 13, 17])
 def test_cut_and_resumed_it_is_the_same(cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"descent": 12, "newton": 6, "newton_settings": {"damping": 0.1}}
-    whole, first, second = (made(**settings) for _ in range(3))
-    fit(whole)
-    path = tmp_path / "last.ckpt"
-    stop_at(first, cut, monkeypatch)
-    fit(first, [TimedCheckpoint(path, 1e9)])
-    assert first.iteration == cut
-    fit(second, resume=path)
-    assert torch.equal(parameters(second), parameters(whole))
-    assert figures(second) == figures(whole)
+    whole, resumed = whole_and_resumed(lambda: made(**settings), cut, tmp_path, monkeypatch)
+    assert figures(resumed) == figures(whole)
 
 
 def test_a_network_too_large_for_an_exact_step_is_refused(cli: Cli) -> None:

@@ -7,7 +7,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from jacobians import PDES, batches_of, dense_jacobian, loss_at, residuals_of, values_of
+from jacobians import PDES, assert_close, batches_of, dense_jacobian, loss_at, residuals_of, values_of
+from objectives import random
 from torch import Tensor
 
 from pinntk.hessian import GaussNewton, Hessian, Split
@@ -55,18 +56,6 @@ class Case:
             total += weight * rows.T @ rows * (1.0 if self.normalization == "sum" else 2.0 / len(r))
             start += len(r)
         return total
-
-
-def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    assert found.shape == expected.shape
-    assert not found.requires_grad
-    scale = float(expected.abs().max())
-    assert scale > 0
-    assert float((found - expected).abs().max()) <= tolerance * scale
-
-
-def random(*shape: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(0).standard_normal(shape))
 
 
 @parametrizations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from run_folders import make_run
+from handmade import make_run
 from training import fit, make
 
 from pinntk.callbacks import Conditioning
@@ -104,7 +104,7 @@ def test_theorem_2(tmp_path: Path) -> None:
             kernels[width, seed] = rows @ rows.T
             folder = tmp_path / f"w{width}" / f"seed{seed}"
             folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width}))
+            (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width, "status": "completed"}))
             drift = np.full((2, 3), width + seed)
             np.savez(folder / "ntk_drift.npz", iteration=[0, 5], drift=drift, kernel_start=kernels[width, seed])
     ended = ran("theorem2.py", tmp_path)
@@ -128,9 +128,16 @@ def test_the_table_of_forecasts(tmp_path: Path) -> None:
     for k, (pde, width, iteration, horizon) in enumerate(made):
         folder = tmp_path / f"run{k}"
         folder.mkdir()
-        (folder / "result.json").write_text(json.dumps({"pde": pde, "width": width, "method": "adam", "seed": 0}))
+        record = {"pde": pde, "width": width, "method": "adam", "seed": 0, "status": "completed"}
+        (folder / "result.json").write_text(json.dumps(record))
         times = np.linspace(0, 50, 11)
         np.savez(folder / "ntk_forecast.npz", iteration=iteration, horizon=horizon, time=times, horizon_loss=0.125)
+    for k, status in enumerate(("failed", None)):  # neither a failed run nor one at work counts
+        folder = tmp_path / f"other{k}"
+        folder.mkdir()
+        np.savez(folder / "ntk_forecast.npz", iteration=0, horizon=9.0, time=np.zeros(2), horizon_loss=0.125)
+        if status:
+            (folder / "result.json").write_text(json.dumps({**record, "status": status}))
     ended = ran("forecast_table.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[2:] == [

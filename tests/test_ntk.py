@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from jacobians import PDES, batches_of, dense_jacobian, features, residuals_of, values_of
+from jacobians import PDES, assert_close, batches_of, dense_jacobian, features, residuals_of, values_of
+from objectives import random
 from torch import Tensor
 
 from pinntk import ntk
@@ -24,18 +25,6 @@ def made(name: str, **network: Any) -> tuple[Residuals, dict[str, Batch], Factor
     return residuals, batches, FactoredJacobian.of(residuals, batches)
 
 
-def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    assert found.shape == expected.shape
-    assert not found.requires_grad
-    scale = float(expected.abs().max())
-    assert scale > 0
-    assert float((found - expected).abs().max()) <= tolerance * scale
-
-
-def vector(size: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(size))
-
-
 @pytest.mark.parametrize("with_features", [False, True], ids=["plain", "features"])
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("parametrization", ["standard", "ntk"])
@@ -48,7 +37,7 @@ def test_everything_equals_the_dense_jacobian(name: str, parametrization: str, d
 
     assert J.shape == tuple(dense.shape)
     assert_close(J.dense(), dense)
-    v, a = vector(dense.shape[1]), vector(dense.shape[0], 1)
+    v, a = random(dense.shape[1]), random(dense.shape[0], seed=1)
     assert_close(J.matvec(v), dense @ v)
     assert_close(J.rmatvec(a), dense.T @ a)
     assert_close(J.gram(), kernel)
@@ -128,10 +117,8 @@ def test_lemma_1_one_plain_gradient_step_moves_the_residuals_along_the_kernel(na
 
 
 def factors(streams: int, rows: int, m_in: int, m_out: int, values: int, seed: int) -> LayerFactors:
-    def random(*shape: int) -> Tensor:
-        return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-    return LayerFactors(random(streams, rows, m_in), random(streams, rows, m_out), 0.3, values)
+    inputs, cotangents = random(streams, rows, m_in, seed=seed), random(streams, rows, m_out, seed=seed)
+    return LayerFactors(inputs, cotangents, 0.3, values)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +197,7 @@ def test_it_leaves_the_network_alone() -> None:
 def test_single_precision_stays() -> None:
     _, _, double = made("burgers")
     _, _, J = made("burgers", dtype=torch.float32)
-    v, a = vector(J.shape[1]).float(), vector(J.shape[0]).float()
+    v, a = random(J.shape[1]).float(), random(J.shape[0]).float()
     for found, expected in [
         (J.gram(), double.gram()),
         (J.matvec(v), double.matvec(v.double())),
@@ -261,6 +248,6 @@ def test_smallest_eigenvalue_is_the_polyak_lojasiewicz_constant() -> None:
     mu = Spectrum.of(J.gram()).smallest
     assert mu > 0
     last = torch.linalg.eigh(J.gram()).eigenvectors[:, 0]
-    for r, equal in ((vector(J.shape[0]), False), (last, True)):
+    for r, equal in ((random(J.shape[0]), False), (last, True)):
         ratio = float(J.rmatvec(r).square().sum() / r.square().sum())
         assert ratio == pytest.approx(mu, rel=1e-5) if equal else ratio >= mu

@@ -16,7 +16,8 @@ from training import fit, parameters
 from pinntk.callbacks import TimedCheckpoint
 from pinntk.discretization import DiscretizationSettings
 from pinntk.methods.base import NonFiniteLoss
-from pinntk.methods.pcpinn import PCPINN, rms
+from pinntk.methods.pcpinn import PCPINN
+from pinntk.methods.preconditioned import rms
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.heat2d import Heat2D

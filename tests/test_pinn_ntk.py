@@ -9,9 +9,8 @@ import pytest
 import torch
 from jacobians import PDES, dense_jacobian, values_of
 from torch import Tensor
-from training import fit, parameters, stop_at
+from training import fit, parameters, whole_and_resumed
 
-from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods.pinn_ntk import PINNNTK
 from pinntk.network import NetworkSettings
 from pinntk.points import PointSettings
@@ -103,15 +102,7 @@ def test_cut_and_resumed_is_uninterrupted(
     optimizer: str, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {"update_every": 4, "optimizer": optimizer, "adam": {"learning_rate": 1e-4}}
-    whole = make("wave", **settings)
-    fit(whole)
-    first, path = make("wave", **settings), tmp_path / "last.ckpt"
-    stop_at(first, cut, monkeypatch)
-    fit(first, [TimedCheckpoint(path, 1e9)])
-    assert first.iteration == cut
-    resumed = make("wave", **settings)
-    fit(resumed, resume=path)
-    assert torch.equal(parameters(resumed), parameters(whole))
+    whole, resumed = whole_and_resumed(lambda: make("wave", **settings), cut, tmp_path, monkeypatch)
     assert torch.equal(resumed.lambdas, whole.lambdas)
 
 

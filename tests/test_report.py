@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_folders import make_run
+from handmade import make_run
 
 from pinntk.published import METHODS
 from pinntk.report.__main__ import main

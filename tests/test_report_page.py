@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from run_folders import make_run
+from handmade import make_run
 
 from pinntk.report.write import write_report
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handmade import make_run
 from matplotlib.axes import Axes
-from run_folders import make_run
 
 from pinntk.reading import Run, find_runs
 from pinntk.report import hessian, kernel

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import FAST, Cli
 from filelock import FileLock
-from run_folders import make_run
+from handmade import make_run
 
 from pinntk import status
 

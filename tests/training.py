@@ -1,6 +1,7 @@
 """What tests of training share: a small problem trained through Lightning's Trainer."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods import Method
 from pinntk.methods.adam import AdamMethod
 from pinntk.network import NetworkSettings
@@ -20,22 +22,9 @@ M = TypeVar("M", bound=Method)
 POINTS = PointSettings(interior=30, boundary=2, resample_every=7)
 
 
-def make(
-    pde: PDE | None = None,
-    points: PointSettings = POINTS,
-    *,
-    width: int = 8,
-    depth: int = 2,
-    seed: int = 0,
-    precision: str = "64-true",
-    compile: bool = False,
-    **settings: Any,
-) -> AdamMethod:
-    """An ``adam`` on poisson1d; ``settings`` are the method's own."""
-    chosen = {"steps": 60, "log_every": 25, **settings}
-    return make_of(
-        AdamMethod, pde, points, width=width, depth=depth, seed=seed, precision=precision, compile=compile, **chosen
-    )
+def make(pde: PDE | None = None, points: PointSettings = POINTS, **settings: Any) -> AdamMethod:
+    """An ``adam`` on poisson1d, of few steps; ``settings`` as for `make_of`."""
+    return make_of(AdamMethod, pde, points, **{"steps": 60, "log_every": 25, **settings})
 
 
 def make_of(
@@ -50,7 +39,7 @@ def make_of(
     compile: bool = False,
     **settings: Any,
 ) -> M:
-    """The same of any method."""
+    """A method on poisson1d, unless told otherwise; ``settings`` are the method's own."""
     return kind(
         pde or Poisson1D(a=2),
         NetworkSettings(width=width, depth=depth),
@@ -102,3 +91,18 @@ def stop_at(method: Method, iteration: int, monkeypatch: pytest.MonkeyPatch) -> 
         return batches()
 
     monkeypatch.setattr(method, "batches", watched)
+
+
+def whole_and_resumed(make: Callable[[], M], cut: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[M, M]:
+    """A run without interruption and one that was stopped after ``cut`` iterations and resumed: they end alike."""
+    whole, first, resumed = make(), make(), make()
+    fit(whole)
+    path = folder / "last.ckpt"
+    stop_at(first, cut, monkeypatch)
+    fit(first, [TimedCheckpoint(path, 1e9)])
+    assert first.iteration == cut
+    fit(resumed, resume=path)
+    assert resumed.iteration == whole.iteration
+    assert resumed.function_evaluations == whole.function_evaluations
+    assert torch.equal(parameters(resumed), parameters(whole))
+    return whole, resumed

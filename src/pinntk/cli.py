@@ -163,7 +163,7 @@ def task(cfg: DictConfig) -> None:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
         raise JobFailed(name, 2) from None
-    except Exception:
+    except Exception:  # whatever it is: a launcher may be unable to carry it to the sweep, so it is printed here
         traceback.print_exc()
         raise JobFailed(name, 1) from None
     if code == 130:
@@ -180,6 +180,7 @@ def _flags(words: Sequence[str]) -> argparse.Namespace:
         raise BadInput(f"{message}; allowed: key=value, -m, --cfg job, --help")
 
     parser = get_args_parser()
+    # The parser is made by Hydra, so there is no class of ours to override it in.
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args(words)
 

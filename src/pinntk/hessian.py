@@ -29,6 +29,12 @@ KEEP = 2**24
 """Stream elements up to which a `Hessian` keeps its recorded gradient, in the order of 1 GB; beyond that every product
 records it anew, block by block."""
 
+BLOCK = 8
+"""Columns from which on products with a Gauss-Newton matrix go through the rows of J themselves: two products of
+matrices, where the factors would be read once per column."""
+DENSE_ROWS = 2**26
+"""Entries of J up to which its rows are made: 512 MB in float64."""
+
 
 class Hessian(SymmetricOperator):
     """Second derivative of a sum of scalars, by differentiating the recorded gradient once more along v.
@@ -140,6 +146,13 @@ class GaussNewton(SymmetricOperator):
 
     def _product(self, v: Tensor) -> Tensor:
         return self.jacobian.rmatvec(self.second * self.jacobian.matvec(v))
+
+    def _products(self, columns: Tensor) -> Tensor:
+        rows, parameters = self.jacobian.shape
+        if columns.shape[1] < BLOCK or rows * parameters > DENSE_ROWS:
+            return super()._products(columns)
+        dense = self.jacobian.dense()
+        return dense.T @ (self.second[:, None] * (dense @ columns))
 
     def _dense(self) -> Tensor:
         rows = self.jacobian.dense()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pinntk.pdes.base import Term
 from pinntk.residuals import Batch, Residuals
@@ -101,7 +101,7 @@ class FactoredJacobian:
     Columns stand in the order of ``network.parameters()``: every layer's weights, row by row, then its biases.
 
     Args:
-        network: the network's layers, for the shapes of its parameters.
+        parameters: their number P.
         factors: by term, the factors of every layer from the first to the last.
 
     Attributes:
@@ -110,23 +110,30 @@ class FactoredJacobian:
         shape: (N, P).
     """
 
-    def __init__(self, network: nn.Module, factors: Mapping[str, list[LayerFactors]]) -> None:
+    def __init__(self, parameters: int, factors: Mapping[str, list[LayerFactors]]) -> None:
         self.factors = dict(factors)
         self.names = tuple(factors)
         counts = [layers[0].inputs.shape[1] for layers in self.factors.values()]
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slices = {n: slice(end - count, end) for n, count, end in zip(self.names, counts, ends, strict=True)}
-        self.shape = sum(counts), sum(p.numel() for p in network.parameters())
+        self.shape = sum(counts), parameters
         self._sizes = [(layer.cotangents.shape[2], layer.inputs.shape[2]) for layer in self.factors[self.names[0]]]
 
     @classmethod
     def of(cls, residuals: Residuals, batches: Mapping[str, Batch]) -> FactoredJacobian:
         """The Jacobian of all terms at the prepared points."""
+        return cls.with_residuals(residuals, batches)[1]
+
+    @classmethod
+    def with_residuals(cls, residuals: Residuals, batches: Mapping[str, Batch]) -> tuple[Tensor, FactoredJacobian]:
+        """The residuals of all terms, (N,), in the order of the terms, and their Jacobian."""
         found: dict[str, TermFactors] = {}
         with torch.no_grad():
             for region in residuals.regions:
                 found |= factor_region(residuals, region, batches[region])
-        return cls(residuals.network, {name: found[name].layers for name in residuals.names})
+        parameters = sum(p.numel() for p in residuals.network.parameters())
+        r = torch.cat([found[name].residuals for name in residuals.names])
+        return r, cls(parameters, {name: found[name].layers for name in residuals.names})
 
     def _split(self, v: Tensor) -> list[tuple[Tensor, Tensor]]:
         """A vector (P,) -> every layer's weights and biases."""
@@ -158,6 +165,17 @@ class FactoredJacobian:
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
         return torch.cat([torch.cat([layer.dense for layer in layers], dim=1) for layers in self.factors.values()])
+
+    def scaled(self, factors: Tensor) -> FactoredJacobian:
+        """``diag(factors) J``, factors (N,)."""
+        scaled = {
+            name: [
+                LayerFactors(x.inputs, x.cotangents * factors[self.slices[name], None], x.scale, x.values)
+                for x in layers
+            ]
+            for name, layers in self.factors.items()
+        }
+        return FactoredJacobian(self.shape[1], scaled)
 
     def squares(self, name: str) -> Tensor:
         """The diagonal of a term's block of K, (N_term,)."""

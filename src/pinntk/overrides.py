@@ -22,7 +22,7 @@ from pinntk.errors import BadInput, allowed, show
 Choices = Mapping[str, Sequence[str]]
 """Choices by config group, as ``pinntk.cli.groups`` finds them."""
 OPTIONAL_GROUPS = ("tuned", "width", "callbacks", "logger", "experiment")
-OPEN_KEYS = ("method.weights.",)
+OPEN_KEYS = ("method.weights",)
 """Mappings whose keys are free (here: names of residual terms), so that no file can list them."""
 
 
@@ -35,7 +35,7 @@ def _rewrite(word: str, choices: Choices) -> str:
     key, equals, value = word.partition("=")
     if equals and value == "null" and key in OPTIONAL_GROUPS:
         return f"~{key}"
-    if equals and key.startswith(OPEN_KEYS):
+    if equals and any(key == open_ or key.startswith(f"{open_}.") for open_ in OPEN_KEYS):
         return f"++{word}"
     if key != "width" or not equals:
         return word

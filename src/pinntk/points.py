@@ -34,12 +34,21 @@ class PointSettings(BaseModel):
     """``grid``: cell middles of the regular grid with about the wanted number of points (n^(1/d) per axis, rounded)."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between fresh draws; null: one draw for the whole run."""
+    by_residual: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """This share of the interior points is drawn with probabilities in proportion to the residual's size there (Wu et
+    al. 2023), from the second draw on."""
 
     @model_validator(mode="after")
     def _a_grid_stays(self) -> PointSettings:
         if self.sampling == "grid" and self.resample_every is not None:
             raise ValueError("points.resample_every: a grid has no second draw; allowed with sampling=grid is null")
+        if self.sampling == "grid" and self.by_residual:
+            raise ValueError("points.by_residual: a grid has no second draw; allowed with sampling=grid is 0")
         return self
+
+
+CANDIDATES = 8
+"""Points that a residual is looked at for every one that is drawn by it."""
 
 
 def _uniform(n: int, d: int, rng: np.random.Generator) -> Array:
@@ -128,3 +137,36 @@ def sample(
             image[:, 0] = high[0]
             drawn[region] = np.concatenate([first, image])
     return drawn
+
+
+def candidates(
+    settings: PointSettings, lower: Sequence[float], upper: Sequence[float], *, seed: int, draw: int
+) -> Array:
+    """Interior points among which ``by_residual`` draws: (`CANDIDATES` times their number, d), uniform."""
+    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    count = CANDIDATES * _by_residual(settings)
+    return low + (high - low) * np.random.default_rng([seed, draw, len(REGIONS)]).random((count, len(low)))
+
+
+def redrawn(interior: Array, points: Array, size: Array, settings: PointSettings, *, seed: int, draw: int) -> Array:
+    """The interior points, the last of them replaced by points drawn by residual.
+
+    Args:
+        interior: (N, d).
+        points: the `candidates`, (M, d).
+        size: of the residual at the candidates, (M,), not negative.
+        settings: the share of the points.
+        seed: of the run.
+        draw: number of the draw.
+    """
+    count, total = _by_residual(settings), float(size.sum())
+    if not count or not 0 < total < np.inf:  # nothing to tell points apart by
+        return interior
+    # Without replacement, by the smallest of exponential variables with these rates (Efraimidis, Spirakis 2006).
+    waiting = np.random.default_rng([seed, draw, len(REGIONS) + 1]).exponential(size=len(points))
+    order = np.argsort(np.divide(waiting, size, out=np.full(len(points), np.inf), where=size > 0), kind="stable")
+    return np.concatenate([interior[: len(interior) - count], points[order[:count]]])
+
+
+def _by_residual(settings: PointSettings) -> int:
+    return round(settings.by_residual * settings.interior)

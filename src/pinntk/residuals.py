@@ -82,15 +82,16 @@ class Residuals:
 
     def prepare(self, points: Mapping[str, Tensor]) -> dict[str, Batch]:
         """Points by region, (N, d) each -> what ``__call__`` needs of them."""
+        return {region: self.prepare_region(region, points[region]) for region in self.regions}
+
+    def prepare_region(self, region: str, points: Tensor) -> Batch:
+        """The same for the points of one region, (N, d)."""
         with torch.no_grad():
-            return {
-                region: Batch(
-                    points[region],
-                    self.network.features(points[region], self.streams_of[region]),
-                    tuple(term.fields(points[region]) for term in self.terms_of[region]),
-                )
-                for region in self.regions
-            }
+            return Batch(
+                points,
+                self.network.features(points, self.streams_of[region]),
+                tuple(term.fields(points) for term in self.terms_of[region]),
+            )
 
     def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Residuals by term, each of shape (number of the term's residuals,), in the order of the problem's terms."""

@@ -105,6 +105,7 @@ class RunSettings(BaseModel):
             except ValidationError as error:
                 messages.extend(errors_of(error, model, values, key))
 
+        # mypy wants a class that can be instantiated for type[T]; `component` only compares with these abstract ones.
         pde_class = component(config.get("pde"), "pde", PDE, messages)  # type: ignore[type-abstract]
         method_class = component(config.get("method"), "method", Method, messages)  # type: ignore[type-abstract]
         part("pde", pde_class)

@@ -45,9 +45,13 @@ class SymmetricOperator(ABC):
             raise ValueError(f"v: came shape {tuple(v.shape)}; needed is ({self.shape[0]},) or ({self.shape[0]}, k)")
         columns = v[:, None] if v.ndim == 1 else v
         self.products += columns.shape[1]
+        return self._products(columns).view(v.shape)
+
+    def _products(self, columns: Tensor) -> Tensor:
+        """(P, k) to (P, k)."""
         # One by one: torch's batched backward took three to five times as long.
         found = [self._product(column) for column in columns.T]
-        return torch.stack(found, dim=1).view(v.shape) if found else torch.empty_like(v)
+        return torch.stack(found, dim=1) if found else torch.empty_like(columns)
 
     def __matmul__(self, v: Tensor) -> Tensor:
         return self.matvec(v)

@@ -43,13 +43,10 @@ class AdamPhase(Phase):
         return {"optimizer": self.optimizer.state_dict()}
 
     def step(self, n: int) -> Tensor:
-        method = self.method
-        self.optimizer.zero_grad(set_to_none=True)
-        terms = method.objective.backward(method.batches(), method.weights)
+        losses = self.method.set_gradients()
         self.settings.set_rate(self.optimizer, n, self.steps)
         self.optimizer.step()
-        method.function_evaluations += 1
-        return torch.cat([(method.weights * terms).sum()[None], terms])
+        return losses
 
     def log(self) -> dict[str, float]:
         return {"learning_rate": self.optimizer.param_groups[0]["lr"]}

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
 from pinntk.methods.base import MethodSettings
-from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
+from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings, gradients
 from pinntk.network import Positive
 
 SCALED = 1e6
 """torch's L-BFGS drops pairs (s, y) with ``y.s <= 1e-10`` whatever the scale of the loss, so that it would forget its
 curvature long before the end: the loss it sees is scaled to this value at the start."""
 PLATEAU = 1e3 * SCALED
+"""The loss it sees where the loss is not finite."""
 LINE_SEARCH = 25
 """Most evaluations of one line search."""
 
@@ -139,14 +140,10 @@ class LBFGSPhase(Phase):
         for point in self._seen:
             if torch.equal(point.theta, theta):
                 return point
-        method = self.method
-        self.optimizer.zero_grad(set_to_none=True)
-        terms = method.objective.backward(method.batches(), method.weights)
-        method.function_evaluations += 1
-        losses = torch.cat([(method.weights * terms).sum()[None], terms])
+        losses = self.method.set_gradients()
         if self._scale is None:
             self._scale = SCALED / max(float(losses[0]), torch.finfo(losses.dtype).tiny)
-        point = Point(theta, losses, [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
+        point = Point(theta, losses, gradients(self.parameters))
         self._seen.append(point)
         return point
 

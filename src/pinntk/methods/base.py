@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar
 
@@ -24,10 +24,11 @@ from pydantic import BaseModel, Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.collocation import Collocation
 from pinntk.discretization import DiscretizationSettings
 from pinntk.network import STRICT, Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
-from pinntk.points import PointSettings, sample
+from pinntk.points import PointSettings
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
 
@@ -107,6 +108,9 @@ class Method(pl.LightningModule):
         self.compiled = compile
         self.network = Network(network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision])
         self.residuals = Residuals(pde, self.network)
+        self.collocation = Collocation(self.residuals, points, seed)
+        self.loss_residuals = self.residuals
+        """What the loss is made of: the strong form, unless a method has another."""
         self.iteration = 0
         self.function_evaluations = 0
         self.seconds_per_phase: dict[str, float] = {}
@@ -114,7 +118,6 @@ class Method(pl.LightningModule):
         self.latest: dict[str, float] = {}
         """The last logged losses."""
         self._restored: dict[str, Any] | None = None
-        self._batches: tuple[int, dict[str, Batch]] | None = None
 
     # --- what a method writes -----------------------------------------------------------------------------------------
 
@@ -164,10 +167,11 @@ class Method(pl.LightningModule):
         """Whether what is measured every so many iterations is due again, ``measured`` being the last time.
 
         At the ends of whole blocks, and by the number of `every`s passed, not by counting calls: where a run was
-        interrupted must not shift the later measurements.
+        interrupted must not shift the later measurements. And at the end of the training.
         """
         whole = self.iteration % self.settings.log_every == 0
-        return bool(whole and self.iteration // every > measured // every)
+        passed = self.iteration // every > measured // every
+        return bool((whole and passed) or (self.finished and self.iteration != measured))
 
     @property
     def seconds(self) -> float:
@@ -190,31 +194,28 @@ class Method(pl.LightningModule):
 
     def batches(self) -> dict[str, Batch]:
         """The collocation points of the current iteration, prepared for the network."""
-        draw = self.draw
-        if self._batches is None or self._batches[0] != draw:
-            pde = self.pde
-            drawn = sample(
-                self.points, pde.coordinates, pde.lower, pde.upper, self.residuals.regions, seed=self.seed, draw=draw
-            )
-            tensors = {r: torch.from_numpy(x).to(self.device, self.dtype_) for r, x in drawn.items()}
-            self._batches = draw, self.residuals.prepare(tensors)
-        return self._batches[1]
+        return self.collocation.batches(self.draw)
 
     def loss_terms(self, batches: Mapping[str, Batch]) -> Tensor:
         """Unweighted loss of each residual term at the current parameters, (T,)."""
-        return term_losses(list(self.residuals(batches).values()), self.settings.normalization)
+        return term_losses(list(self.loss_residuals(batches).values()), self.settings.normalization)
 
-    def term_weights(self) -> Tensor:
-        """The fixed weights, (T,), in the order of the terms."""
-        weights = [self.settings.weights.get(name, 1.0) for name in self.residuals.names]
+    def loss_batches(self) -> dict[str, Batch]:
+        """The points of the loss at the current iteration."""
+        return self.batches()
+
+    def term_weights(self, names: Sequence[str] | None = None) -> Tensor:
+        """The fixed weights, (T,), of these terms, or of those of the strong form, in their order."""
+        weights = [self.settings.weights.get(name, 1.0) for name in names or self.residuals.names]
         return torch.tensor(weights, dtype=self.dtype_, device=self.device)
 
     def losses(self) -> dict[str, float]:
         """Weighted total ("loss") and unweighted loss per term at the current parameters."""
+        names = self.loss_residuals.names
         with torch.no_grad():
-            terms = self.loss_terms(self.batches())
-        total = float((self.term_weights() * terms).sum())
-        return {"loss": total, **dict(zip(self.residuals.names, terms.tolist(), strict=True))}
+            terms = self.loss_terms(self.loss_batches())
+        total = float((self.term_weights(names) * terms).sum())
+        return {"loss": total, **dict(zip(names, terms.tolist(), strict=True))}
 
     def predict_numpy(self, points: Array) -> Array:
         """u at points (n, d), float64 in and out: (n,)."""
@@ -267,7 +268,7 @@ class Method(pl.LightningModule):
         return []  # raw optimisers, kept and saved by the method
 
     def on_train_start(self) -> None:
-        self._batches = None
+        self.collocation.forget()
         if self.compiled:
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
@@ -288,6 +289,7 @@ class Method(pl.LightningModule):
             "seconds_per_phase": dict(self.seconds_per_phase),
             "latest": dict(self.latest),
             "method": self.state(),
+            "collocation": self.collocation.state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -297,3 +299,4 @@ class Method(pl.LightningModule):
         self.seconds_per_phase = dict(saved["seconds_per_phase"])
         self.latest = dict(saved["latest"])
         self._restored = saved["method"]
+        self.collocation.load(saved["collocation"])

@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
-from pinntk.methods.adam_lbfgs import LBFGSPhase, LBFGSSettings
-from pinntk.methods.base import MethodSettings
+from pinntk.methods.adam_lbfgs import AdamLBFGS, LBFGSSettings
 from pinntk.methods.objective import Curvature, WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
@@ -19,8 +17,8 @@ from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 class NNCGPhaseSettings(NNCGSettings, PhaseSettings):
     """Settings of a NysNewton-CG phase."""
 
-    curvature: Curvature = "hessian"
-    """Or ``gauss_newton``: ``J^T D J``, never indefinite, and its products are cheaper."""
+    curvature: Curvature = "gauss_newton"
+    """``J^T D J``, never indefinite, and its products are cheaper; or ``hessian``."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between two draws of the points; null: the same points."""
 
@@ -61,22 +59,16 @@ class NNCGPhase(Phase):
         return {"hessian_products": self.optimizer.hessian_products}
 
 
-class GDND(PhasedMethod):
+class GDND(AdamLBFGS):
     """Adam, L-BFGS and NysNewton-CG, one after the other, on the weighted losses of the residual terms."""
 
-    class Settings(MethodSettings):
+    class Settings(AdamLBFGS.Settings):
         """Settings of ``gdnd``."""
 
-        adam: AdamPhaseSettings = AdamPhaseSettings(steps=1_000)
         lbfgs: LBFGSSettings = LBFGSSettings(steps=4_000)
         nncg: NNCGPhaseSettings = NNCGPhaseSettings(steps=500)
 
     name: ClassVar[str] = "gdnd"
 
     def plan(self) -> list[Phase]:
-        adam: AdamPhaseSettings = self.settings.adam
-        return [
-            AdamPhase(self, adam.steps, adam, adam.stagnation),
-            LBFGSPhase(self, self.settings.lbfgs),
-            NNCGPhase(self, self.settings.nncg),
-        ]
+        return [*super().plan(), NNCGPhase(self, self.settings.nncg)]

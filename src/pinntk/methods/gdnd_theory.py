@@ -112,7 +112,8 @@ class NewtonPhase(Phase):
 
     def _smallest_eigenvalue(self) -> float:
         method = self.method
-        matrix = GaussNewton.of(method.residuals, method.batches(), method.weights, method.settings.normalization)
+        normalization = method.settings.normalization
+        matrix = GaussNewton.of(method.loss_residuals, method.loss_batches(), method.weights, normalization)
         if len(matrix.second) > KERNEL_LIMIT:
             return float("nan")
         root = matrix.second.sqrt()

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from pinntk.hessian import GaussNewton, Hessian
-from pinntk.methods.phases import PhasedMethod
+from pinntk.hessian import GaussNewton, Hessian, second_derivative
+from pinntk.methods.phases import PhasedMethod, gradients
+from pinntk.ntk import FactoredJacobian
 from pinntk.optim.objective import Product
+from pinntk.residuals import term_losses
 from pinntk.spectra import SymmetricOperator
 
 Curvature = Literal["hessian", "gauss_newton"]
@@ -47,26 +49,76 @@ class WeightedObjective:
         method = self.method
         method.function_evaluations += 1
         with torch.no_grad():
-            return (method.weights * method.loss_terms(method.batches())).sum()
+            return (method.weights * method.loss_terms(method.loss_batches())).sum()
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
-        method = self.method
-        method.function_evaluations += 1
-        for parameter in self._variables:
-            parameter.grad = None
-        terms = method.objective.backward(method.batches(), method.weights)
-        self.losses = torch.cat([(method.weights * terms).sum()[None], terms])
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._variables]
-        return self.losses[0], parameters_to_vector(parts)
+        self.losses, gradient = self.evaluate()
+        return self.losses[0], gradient
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Weighted total and terms, (1 + T,); the gradient of the total, (P,)."""
+        losses = self.method.set_gradients()
+        return losses, parameters_to_vector(gradients(self._variables))
 
     def operator(self) -> SymmetricOperator:
         """The matrix of ``curvature``."""
         kind = Hessian if self.kind == "hessian" else GaussNewton
         method = self.method
-        return kind.of(method.residuals, method.batches(), method.weights, method.settings.normalization)
+        return kind.of(method.loss_residuals, method.loss_batches(), method.weights, method.settings.normalization)
 
     def curvature(self) -> Product:
         """Products with the Hessian or the Gauss-Newton matrix at the current parameters."""
         operator = self.operator()
         return lambda v: operator @ v
+
+
+class WeightedLeastSquares:
+    """The same loss as ``L = 1/2 |r|^2``: every residual times the square root of the loss's second derivative in it.
+
+    Args:
+        method: a started method of phases.
+
+    Attributes:
+        lambdas: further factors on the terms' weights, (T,); 1 at first.
+        losses: where the last Jacobian was taken, weighted total and terms, (1 + T,).
+    """
+
+    losses: Tensor
+
+    def __init__(self, method: PhasedMethod) -> None:
+        self.method = method
+        self.lambdas = torch.ones_like(method.weights)
+
+    def parameters(self) -> Tensor:
+        """theta, (P,)."""
+        return self.method.network.vector()
+
+    def assign(self, theta: Tensor) -> None:
+        """Give the network the parameters theta, (P,)."""
+        self.method.network.assign(theta)
+
+    def residuals(self) -> Tensor:
+        """r, (N,), in the order of the terms."""
+        method = self.method
+        method.function_evaluations += 1
+        with torch.no_grad():
+            found = method.loss_residuals(method.loss_batches())
+        return self._roots([len(r) for r in found.values()]) * torch.cat(list(found.values()))
+
+    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+        """r, (N,), and its Jacobian, (N, P)."""
+        method = self.method
+        method.function_evaluations += 1
+        r, jacobian = FactoredJacobian.with_residuals(method.loss_residuals, method.loss_batches())
+        terms = [r[rows] for rows in jacobian.slices.values()]
+        losses = term_losses(terms, method.settings.normalization)
+        self.losses = torch.cat([(method.weights * self.lambdas * losses).sum()[None], losses])
+        roots = self._roots([len(term) for term in terms])
+        return roots * r, jacobian.scaled(roots)
+
+    def _roots(self, counts: list[int]) -> Tensor:
+        normalization = self.method.settings.normalization
+        weights = self.method.weights * self.lambdas
+        second = [w * second_derivative(n, normalization) for w, n in zip(weights, counts, strict=True)]
+        return torch.stack(second).sqrt().repeat_interleave(torch.tensor(counts, device=weights.device))

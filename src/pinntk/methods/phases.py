@@ -7,9 +7,9 @@ with the next one, and result.json says when and why.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from pydantic import BaseModel, Field, StrictInt
@@ -40,6 +40,13 @@ class PhaseSettings(BaseModel):
     steps: Steps
     """At most."""
     stagnation: Stagnation = NEVER
+
+
+def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The ``grad`` of each, which must be set."""
+    found = [parameter.grad for parameter in parameters]
+    assert all(gradient is not None for gradient in found)
+    return cast(list[Tensor], found)
 
 
 class Phase(ABC):
@@ -94,12 +101,16 @@ class Phase(ABC):
 class PhasedMethod(Method):
     """Base of the methods made of phases; one of them writes ``plan``."""
 
-    objective: BlockedLoss
     weights: Tensor
+    """Of the terms, (T,)."""
 
     @abstractmethod
     def plan(self) -> list[Phase]:
         """The phases in their order, not yet started."""
+
+    def before_phase(self) -> None:
+        """Called before a phase begins, not where it is resumed."""
+        return
 
     @cached_property
     def phases(self) -> list[Phase]:
@@ -119,8 +130,8 @@ class PhasedMethod(Method):
     _first_draw = 0
 
     def start(self, state: Mapping[str, Any] | None) -> None:
-        self.weights = self.term_weights()
-        self.objective = BlockedLoss(self.residuals, self.settings.normalization, compile=self.compiled)
+        self.weights = self.term_weights(self.loss_residuals.names)
+        self._loss = BlockedLoss(self.loss_residuals, self.settings.normalization, compile=self.compiled)
         self._ended: list[dict[str, Any]] = []
         self._lowest = self.weights.new_tensor([torch.inf, torch.inf])  # in this window, in the one before
         if state is None:
@@ -130,6 +141,8 @@ class PhasedMethod(Method):
             self._current, self._begun, self._first_draw = (state[k] for k in ("current", "begun", "first_draw"))
             self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self.weights)
         if self._current < len(self.phases):
+            if state is None:
+                self.before_phase()
             self.phases[self._current].start(state and state["phase"])
 
     def state(self) -> dict[str, Any]:
@@ -166,7 +179,14 @@ class PhasedMethod(Method):
                 reason = "all steps done"
             if reason is not None:
                 self._next(phase, reason, last_draw)
-        self.record(("loss", *self.residuals.names), history, **log)
+        self.record(("loss", *self.loss_residuals.names), history, **log)
+
+    def set_gradients(self) -> Tensor:
+        """Set the parameters' ``grad`` to the weighted loss's; weighted total and terms, (1 + T,)."""
+        self.zero_grad(set_to_none=True)
+        terms = self._loss.backward(self.loss_batches(), self.weights)
+        self.function_evaluations += 1
+        return torch.cat([(self.weights * terms).sum()[None], terms])
 
     def _stagnated(self, phase: Phase) -> str | None:
         window = phase.stagnation.window
@@ -187,6 +207,7 @@ class PhasedMethod(Method):
         self._skip_empty()
         if self._current < len(self.phases):
             self._first_draw += 1
+            self.before_phase()
             self.phases[self._current].start(None)
 
     def _skip_empty(self) -> None:

@@ -13,6 +13,21 @@ from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.methods.schedule import AdamSettings
 
+Balance = Literal["blocks", "terms"]
+
+
+def balanced(traces: Tensor, interior: Tensor, balance: Balance) -> Tensor:
+    """Algorithm 1's lambdas of every term, (T,).
+
+    Args:
+        traces: of the terms' diagonal blocks of the kernel, (T,).
+        interior: which terms belong to the equation, (T,), bool.
+        balance: ``blocks``: one lambda for them and one for all conditions (paper); ``terms``: one per term.
+    """
+    if balance == "terms":
+        return traces.sum() / traces
+    return traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
+
 
 class PINNNTK(Method):
     """``lambda_b = Tr K / Tr K_uu``, ``lambda_r = Tr K / Tr K_rr``, then a step on ``lambda_b L_b + lambda_r L_r``.
@@ -31,7 +46,7 @@ class PINNNTK(Method):
         """``gd``: plain gradient descent as Algorithm 1 is written, with adam.learning_rate and its schedule."""
         update_every: Annotated[StrictInt, Field(ge=1)] = 1
         """Iterations between two looks at the traces."""
-        balance: Literal["blocks", "terms"] = "blocks"
+        balance: Balance = "blocks"
         """One lambda for the interior and one for all conditions (paper), or one per named term."""
         adam: AdamSettings = AdamSettings()
 
@@ -61,13 +76,6 @@ class PINNNTK(Method):
     def state(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "lambdas": self.lambdas, "traces": self.traces}
 
-    def balanced(self, traces: Tensor) -> Tensor:
-        """The lambdas of every term, (T,), from the traces of the terms' diagonal blocks, (T,)."""
-        if self.settings.balance == "terms":
-            return traces.sum() / traces
-        residual, boundary = traces[self._interior].sum(), traces[~self._interior].sum()
-        return traces.sum() / torch.where(self._interior, residual, boundary)
-
     def advance(self, end: int) -> None:
         history: list[Tensor] = []
         with self.phase("pinn_ntk"):
@@ -88,7 +96,7 @@ class PINNNTK(Method):
         batches = self.batches()
         if self.iteration % self.settings.update_every == 0:
             losses, self.traces, gradients = self._loss.by_term(batches)
-            self.lambdas = self.balanced(self.traces)
+            self.lambdas = balanced(self.traces, self._interior, self.settings.balance)
             gradient = (self._fixed * self.lambdas) @ gradients
             parameters = list(self.network.parameters())
             for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):

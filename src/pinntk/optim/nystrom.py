@@ -50,6 +50,12 @@ class Nystrom:
         Raises:
             FloatingPointError: a product is not finite.
         """
+        if rank >= size:  # every direction: the matrix itself, whose eigenvectors cost less than what follows
+            A = product(torch.eye(size, dtype=dtype, device=device))
+            if not A.isfinite().all():
+                raise FloatingPointError("a product with the curvature matrix is not finite")
+            eigenvalues, vectors = torch.linalg.eigh(_symmetric(A))
+            return cls(vectors.flip(1), eigenvalues.flip(0).clamp(min=0))
         drawn = torch.from_numpy(generator.standard_normal((size, min(rank, size)))).to(device, dtype)
         omega = torch.linalg.qr(drawn).Q
         Y = product(omega)

@@ -1,0 +1,289 @@
+"""The natural gradient in kernel space: damped Gauss-Newton steps through the neural tangent kernel.
+
+For ``L = 1/2 |r|^2`` the damped step ``(J^T J + mu I)^-1 J^T r`` is ``J^T (K + mu I)^-1 r`` with ``K = J J^T``: the
+kernel is the preconditioner, and N residuals need an N x N solve whatever the number P of parameters is (Levenberg
+1944, Marquardt 1963; in kernel space Rudner et al. 2019, "The natural neural tangent kernel"; for PINNs Mueller,
+Zeinhofer 2023, Jnini et al. 2024). Where P < N the P x P normal equations are the same step for less.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field, StrictInt, model_validator
+from torch import Tensor
+
+from pinntk.network import STRICT, Positive
+from pinntk.ntk import FactoredJacobian
+from pinntk.optim.cg import conjugate_gradients
+from pinntk.optim.nystrom import Nystrom
+
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+Way = Literal["kernel", "parameters", "iterative"]
+ACCEPTED = 1e-3
+"""Least gain ratio of a step that is taken."""
+
+
+class LeastSquares(Protocol):
+    """``L = 1/2 |r(theta)|^2`` of P parameters theta, which it holds; weights are part of r."""
+
+    def parameters(self) -> Tensor:
+        """theta, (P,)."""
+
+    def assign(self, theta: Tensor) -> None:
+        """Make theta (P,) the current parameters."""
+
+    def residuals(self) -> Tensor:
+        """r(theta), (N,)."""
+
+    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+        """r(theta), (N,), and its Jacobian J, (N, P)."""
+
+
+class NaturalGradientSettings(BaseModel):
+    """Settings of `NaturalGradient`."""
+
+    model_config = STRICT
+    solver: Literal["auto", "kernel", "parameters", "iterative"] = "auto"
+    """``kernel``: Cholesky factors of K + mu I; ``parameters``: of J^T J + mu I; ``iterative``: conjugate gradients on
+    the latter behind a Nystrom preconditioner; ``auto``: the cheaper of the first two while it has at most
+    ``dense_limit`` rows, else the third."""
+    dense_limit: Count = 6000
+    damping: Positive = 1e-2
+    """mu of the first step; then by the gain ratio (`NaturalGradient`)."""
+    damping_min: Positive = 1e-14
+    damping_max: Positive = 1e10
+    increase: Annotated[float, Field(gt=1)] = 4.0
+    """Factor on mu after a trial that is refused."""
+    decrease: Annotated[float, Field(gt=1)] = 5.0
+    """Largest divisor of mu after a step."""
+    trials: Count = 8
+    """Of mu in one step; after them the step is given up."""
+    max_failures: Count = 5
+    """Steps in a row that were given up, after which the optimiser is stuck."""
+    rank: Count = 200
+    """Random vectors of the preconditioner (iterative)."""
+    refresh_every: Count = 10
+    """Steps between two preconditioners (iterative)."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Conjugate gradients end at this residual, relative to the gradient (iterative)."""
+    max_cg: Count = 500
+
+    @model_validator(mode="after")
+    def _the_damping_lies_within(self) -> NaturalGradientSettings:
+        if not self.damping_min <= self.damping <= self.damping_max:
+            raise ValueError(
+                f"damping={self.damping:g}: allowed is damping_min={self.damping_min:g} ... "
+                f"damping_max={self.damping_max:g}"
+            )
+        return self
+
+
+class Solver(ABC):
+    """``(J^T J + mu I) d = -J^T r`` for one J and r and several mu.
+
+    Args:
+        r: (N,).
+        jacobian: J, (N, P).
+    """
+
+    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+        self.r, self.jacobian = r, jacobian
+
+    @abstractmethod
+    def direction(self, mu: float) -> Tensor | None:
+        """d, (P,); None where mu is too small for this matrix in this precision."""
+
+    def along(self, d: Tensor) -> Tensor:
+        """``J d``, (N,)."""
+        return self.jacobian.matvec(d)
+
+
+class KernelSolver(Solver):
+    """``d = -J^T (K + mu I)^-1 r``."""
+
+    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+        super().__init__(r, jacobian)
+        self.kernel = jacobian.gram()
+
+    def direction(self, mu: float) -> Tensor | None:
+        solved = _solved(self.kernel, mu, self.r)
+        return None if solved is None else -self.jacobian.rmatvec(solved)
+
+
+class ParameterSolver(Solver):
+    """``d = -(J^T J + mu I)^-1 J^T r``."""
+
+    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+        super().__init__(r, jacobian)
+        rows = jacobian.dense()
+        self.matrix = rows.T @ rows
+        self.gradient = rows.T @ r
+
+    def direction(self, mu: float) -> Tensor | None:
+        solved = _solved(self.matrix, mu, self.gradient)
+        return None if solved is None else -solved
+
+
+class IterativeSolver(Solver):
+    """The same by conjugate gradients, J being multiplied with only.
+
+    Args:
+        r: (N,).
+        jacobian: J, (N, P).
+        preconditioner: of ``J^T J``, or of one not far from it.
+        tolerance, max_cg: see `NaturalGradientSettings`.
+    """
+
+    def __init__(
+        self, r: Tensor, jacobian: FactoredJacobian, preconditioner: Nystrom, tolerance: float, max_cg: int
+    ) -> None:
+        super().__init__(r, jacobian)
+        self.gradient = jacobian.rmatvec(r)
+        self.preconditioner, self.tolerance, self.max_cg = preconditioner, tolerance, max_cg
+        self.iterations = 0
+
+    def direction(self, mu: float) -> Tensor | None:
+        jacobian = self.jacobian
+        found = conjugate_gradients(
+            lambda v: jacobian.rmatvec(jacobian.matvec(v)) + mu * v,
+            -self.gradient,
+            lambda v: self.preconditioner.precondition(v, mu),
+            tolerance=self.tolerance,
+            max_iterations=self.max_cg,
+            curvature=self.preconditioner.smallest + mu,
+        )
+        self.iterations += found.iterations
+        return found.x
+
+
+def _solved(matrix: Tensor, mu: float, right: Tensor) -> Tensor | None:
+    """``(matrix + mu I)^-1 right``; None where the sum is not positive definite to working precision."""
+    damped = matrix.clone()
+    damped.diagonal().add_(mu)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    return None if failed else torch.cholesky_solve(right[:, None], factor)[:, 0]
+
+
+class NaturalGradient:
+    """``theta <- theta - J^T (K + mu I)^-1 r`` with mu by the gain ratio, Levenberg and Marquardt's method.
+
+    The gain ratio is ``(L(theta) - L(theta + d)) / (L(theta) - 1/2 |r + J d|^2)``. A trial that gains next to nothing,
+    or whose loss is not finite, is refused and mu grows: theta only ever moves to a lower loss. After a step mu is
+    multiplied by ``1 - (2 gain - 1)^3``, within ``1/decrease`` and 2 (Nielsen 1999). Where all trials are refused the
+    parameters stay, bit for bit.
+
+    Args:
+        objective: residuals and their Jacobian; it may change between steps (fresh points).
+        settings: see there.
+        seed: of the preconditioner's random vectors.
+
+    Attributes:
+        damping: mu of the next step.
+        steps: taken, those given up included.
+        function_evaluations: of the residuals, with or without their Jacobian.
+        way: how the last step was solved.
+        gain_ratio: of the last trial.
+        trials: of the last step.
+        failures: steps in a row that were given up.
+        reason: why the optimiser is stuck, in words; empty where it is not.
+    """
+
+    _SAVED = ("damping", "steps", "function_evaluations", "way", "gain_ratio", "trials", "failures", "reason")
+
+    def __init__(self, objective: LeastSquares, settings: NaturalGradientSettings, *, seed: int = 0) -> None:
+        self.objective = objective
+        self.settings = settings
+        self.seed = seed
+        self.damping = settings.damping
+        self.steps = self.function_evaluations = self.trials = self.failures = 0
+        self.way: Way = "kernel"
+        self.gain_ratio = math.nan
+        self.reason = ""
+        self.nystrom: Nystrom | None = None
+
+    def step(self) -> Tensor:
+        """One step; the residuals before it, (N,)."""
+        s = self.settings
+        r, jacobian = self.objective.linearized()
+        self.function_evaluations += 1
+        self.trials, self.gain_ratio = 0, math.nan
+        if not r.isfinite().all():
+            self.reason = "the residuals are not finite"
+            return r
+        theta, loss = self.objective.parameters(), float(r @ r) / 2
+        solver = self._solver(r, jacobian)
+        accepted = False
+        try:
+            while not accepted and self.trials < s.trials:
+                self.trials += 1
+                accepted = self._try(solver, theta, loss)
+        finally:
+            if not accepted:  # an exception in the middle of a trial must not lose the iterate either
+                self.objective.assign(theta)
+        self.steps += 1
+        self.failures = 0 if accepted else self.failures + 1
+        stuck = self.failures >= s.max_failures
+        self.reason = f"no damping up to {self.damping:.1e} lowers the loss" if stuck else ""
+        return r
+
+    def _try(self, solver: Solver, theta: Tensor, loss: float) -> bool:
+        """One trial of mu, and the next mu; moves to ``theta + d`` and says whether it may stay."""
+        s = self.settings
+        d = solver.direction(self.damping)
+        self.gain_ratio = -math.inf
+        if d is not None and d.isfinite().all():
+            self.objective.assign(theta + d)
+            r = self.objective.residuals()
+            self.function_evaluations += 1
+            linear = solver.r + solver.along(d)
+            predicted, value = loss - float(linear @ linear) / 2, float(r @ r) / 2
+            if math.isfinite(value) and predicted > 0:
+                self.gain_ratio = (loss - value) / predicted
+        if self.gain_ratio > ACCEPTED:
+            factor = max(1 / s.decrease, 1 - (2 * min(self.gain_ratio, 1.0) - 1) ** 3)
+            self.damping = min(max(self.damping * factor, s.damping_min), s.damping_max)
+            return True
+        self.damping = min(self.damping * s.increase, s.damping_max)
+        return False
+
+    def _solver(self, r: Tensor, jacobian: FactoredJacobian) -> Solver:
+        s = self.settings
+        self.way = chosen_way(jacobian.shape, s.dense_limit) if s.solver == "auto" else s.solver
+        if self.way == "kernel":
+            return KernelSolver(r, jacobian)
+        if self.way == "parameters":
+            return ParameterSolver(r, jacobian)
+        if self.nystrom is None or self.steps % s.refresh_every == 0:
+            generator = np.random.default_rng([self.seed, self.steps // s.refresh_every])
+
+            def product(V: Tensor) -> Tensor:
+                return torch.stack([jacobian.rmatvec(jacobian.matvec(v)) for v in V.unbind(1)], dim=1)
+
+            self.nystrom = Nystrom.of(product, jacobian.shape[1], s.rank, generator, dtype=r.dtype, device=r.device)
+        return IterativeSolver(r, jacobian, self.nystrom, s.tolerance, s.max_cg)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the parameters."""
+        factors = None if self.nystrom is None else (self.nystrom.U, self.nystrom.eigenvalues)
+        return {name: getattr(self, name) for name in self._SAVED} | {"nystrom": factors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        for name in self._SAVED:
+            setattr(self, name, state[name])
+        theta = self.objective.parameters()
+        self.nystrom = None if state["nystrom"] is None else Nystrom(*(x.to(theta) for x in state["nystrom"]))
+
+
+def chosen_way(shape: tuple[int, int], dense_limit: int) -> Way:
+    """The cheaper solver for a Jacobian of shape (N, P)."""
+    rows, parameters = shape
+    if min(rows, parameters) > dense_limit:
+        return "iterative"
+    return "kernel" if rows <= parameters else "parameters"

@@ -1,0 +1,237 @@
+"""Self-scaled Broyden: a quasi-Newton method that holds the whole inverse Hessian.
+
+Al-Baali, "Numerical experience with a class of self-scaling quasi-Newton algorithms" (J. Optim. Theory Appl. 96, 1998);
+on PINNs Urban, Stefanou, Pons (J. Comput. Phys. 523, 2025), to whom the best published figures on burgers belong. For
+some thousand parameters: the matrix has P^2 entries.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field, StrictInt
+from scipy.optimize import line_search
+from torch import Tensor
+
+from pinntk.network import STRICT
+
+
+class Differentiable(Protocol):
+    """A loss L of P parameters theta, which it holds."""
+
+    def parameters(self) -> Tensor:
+        """theta, (P,)."""
+
+    def assign(self, theta: Tensor) -> None:
+        """Make theta (P,) the current parameters."""
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """L(theta) and whatever is to be known with it, (k,), L first; the gradient of L, (P,)."""
+
+
+class SSBroydenSettings(BaseModel):
+    """Settings of `SSBroyden`."""
+
+    model_config = STRICT
+    armijo: Annotated[float, Field(gt=0, lt=0.5)] = 1e-4
+    """c1 of the strong Wolfe conditions."""
+    wolfe: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """c2: the part of the slope that may be left."""
+    max_trials: Annotated[StrictInt, Field(ge=1, le=1000)] = 20
+    """Of one line search."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is known at some parameters."""
+
+    theta: Tensor
+    """(P,)"""
+    losses: Tensor
+    """(k,), L first."""
+    gradient: Tensor
+    """(P,)"""
+
+    @cached_property
+    def loss(self) -> float:
+        return float(self.losses[0])
+
+    @cached_property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and bool(self.gradient.isfinite().all())
+
+
+class SSBroyden:
+    """``theta <- theta - t H grad L`` with t by the strong Wolfe conditions and H by the self-scaled Broyden formula.
+
+    With ``s`` and ``y`` the changes of theta and of the gradient::
+
+        H <- (H - H y y^T H / y^T H y + phi v v^T) / tau + s s^T / y^T s
+        v  = sqrt(y^T H y) (s / y^T s - H y / y^T H y)
+
+    phi and tau are `coefficients`. Where the line search finds no such t, the lowest of the losses it saw is taken;
+    where none is lower, H becomes the identity, and where it is that already, the optimiser is stuck. theta only ever
+    moves to a lower loss.
+
+    Args:
+        objective: loss and gradient. Call ``renew`` when it has changed (fresh points).
+        settings: see there.
+
+    Attributes:
+        inverse: H, (P, P); None for the identity.
+        step_length: t of the last step; 0 where there was none.
+        resets: of H.
+        reason: why the optimiser is stuck, in words; empty where it is not.
+    """
+
+    _SAVED = ("step_length", "resets", "reason", "_before")
+
+    def __init__(self, objective: Differentiable, settings: SSBroydenSettings) -> None:
+        self.objective = objective
+        self.settings = settings
+        self.inverse: Tensor | None = None
+        self.step_length, self.resets, self.reason = 0.0, 0, ""
+        self._now: Point | None = None
+        self._before: float | None = None
+        """The loss before the last step, from which the line search guesses its first length."""
+
+    def renew(self) -> None:
+        """The objective has changed: what is known of the loss here is forgotten, H is not."""
+        self._now, self._before = None, None
+
+    def step(self) -> Tensor:
+        """One step; what the objective said before it, (k,)."""
+        now = self._now or self._at(self.objective.parameters())
+        if not now.finite:
+            self.reason = "the loss or its gradient is not finite"
+            return now.losses
+        direction = -now.gradient if self.inverse is None else -(self.inverse @ now.gradient)
+        slope = float(direction @ now.gradient)
+        found = self._search(now, direction, slope) if slope < 0 else None
+        if found is None:
+            self.step_length = 0.0
+            self.objective.assign(now.theta)
+            self._now, self._before = now, None
+            if self.inverse is None:
+                self.reason = "the line search finds no lower loss"
+            else:
+                self.inverse, self.resets = None, self.resets + 1
+            return now.losses
+        self.step_length, then = found
+        self.objective.assign(then.theta)
+        self._update(then.theta - now.theta, then.gradient - now.gradient, -self.step_length * now.gradient)
+        self._now, self._before = then, now.loss
+        return now.losses
+
+    def _at(self, theta: Tensor) -> Point:
+        return Point(theta, *self.objective.evaluate())
+
+    def _search(self, now: Point, direction: Tensor, slope: float) -> tuple[float, Point] | None:
+        """The step length and where it leads; None where no loss is lower."""
+        seen: dict[float, Point] = {}
+
+        def at(t: float) -> Point:
+            if t not in seen:
+                theta = now.theta + t * direction
+                self.objective.assign(theta)
+                seen[t] = self._at(theta)
+            return seen[t]
+
+        def value(x: np.ndarray[Any, Any]) -> float:
+            point = at(float(x[0]))
+            return point.loss if point.finite else math.inf  # the search takes what is too high for too long
+
+        def derivative(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return np.array([float(at(float(x[0])).gradient @ direction)])
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it did not converge is seen below
+            t, *_ = line_search(
+                value,
+                derivative,
+                np.zeros(1),
+                np.ones(1),
+                gfk=np.array([slope]),
+                old_fval=now.loss,
+                old_old_fval=self._before if self.inverse is not None else None,
+                c1=self.settings.armijo,
+                c2=self.settings.wolfe,
+                maxiter=self.settings.max_trials,
+            )
+        lower = {length: p for length, p in seen.items() if p.finite and p.loss < now.loss}
+        if t is not None and float(t) in lower:
+            return float(t), lower[float(t)]
+        return min(lower.items(), key=lambda item: item[1].loss) if lower else None
+
+    def _update(self, s: Tensor, y: Tensor, Bs: Tensor) -> None:
+        """The formula; ``Bs`` is ``H^-1 s``, known because s is a multiple of H times the gradient."""
+        ys = float(y @ s)
+        if ys <= 0:  # only where the second Wolfe condition was not met
+            return
+        if self.inverse is None:
+            self.inverse = torch.eye(len(s), dtype=s.dtype, device=s.device) * (ys / float(y @ y))
+            Bs = s * (float(y @ y) / ys)
+        Hy = self.inverse @ y
+        yHy = float(y @ Hy)
+        if not yHy > 0:  # rounding has eaten H's smallest eigenvalues
+            self.inverse, self.resets = None, self.resets + 1
+            return
+        phi, tau = coefficients(b=float(s @ Bs) / ys, h=yHy / ys, size=len(s))
+        v = math.sqrt(yHy) * (s / ys - Hy / yHy)
+        left = torch.stack([Hy * (-1 / (yHy * tau)), v * (phi / tau), s / ys], dim=1)
+        self.inverse.addmm_(left, torch.stack([Hy, v, s]), beta=1 / tau)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the parameters."""
+        return {
+            **{name: getattr(self, name) for name in self._SAVED},
+            "inverse": self.inverse,
+            "now": None if self._now is None else (self._now.theta, self._now.losses, self._now.gradient),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        for name in self._SAVED:
+            setattr(self, name, state[name])
+        theta = self.objective.parameters()
+        self.inverse = None if state["inverse"] is None else state["inverse"].to(theta)
+        self._now = None if state["now"] is None else Point(*(x.to(theta) for x in state["now"]))
+
+
+def coefficients(b: float, h: float, size: int) -> tuple[float, float]:
+    """phi and tau of the self-scaled Broyden update (Al-Baali 1998; Urban et al. 2025, section 3).
+
+    With ``a = b h - 1``, ``c = sqrt(a / (1 + a))``, ``rho = min(1, h (1 - c))``, and ``theta = (1 - b) / b`` within
+    ``(rho - 1) / a ... 1 / rho``::
+
+        sigma = 1 + a theta,  phi = (1 - theta) / sigma
+        tau = rho min(sigma^(1 / (1 - P)), 1 / theta)  where theta > 0,  else min(rho sigma^(1 / (1 - P)), sigma)
+
+    ``phi = tau = 1`` is BFGS, which is taken where ``a <= 0``: s and y are parallel in the metric of H then.
+
+    Args:
+        b: ``s^T H^-1 s / y^T s``.
+        h: ``y^T H y / y^T s``.
+        size: P.
+    """
+    a = b * h - 1
+    if not (a > 0 and b > 0 and size > 1):
+        return 1.0, 1.0
+    c = math.sqrt(a / (1 + a))
+    rho = min(1.0, h * (1 - c))
+    if not rho > 0:
+        return 1.0, 1.0
+    theta = max((rho - 1) / a, min(1 / rho, (1 - b) / b))
+    sigma = 1 + a * theta
+    if not sigma > 0:
+        return 1.0, 1.0
+    root = sigma ** (1 / (1 - size))
+    tau = rho * min(root, 1 / theta) if theta > 0 else min(rho * root, sigma)
+    return (1 - theta) / sigma, tau
