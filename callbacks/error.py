@@ -47,14 +47,14 @@ class ErrorAgainstReference(pl.Callback):
             self.measure(pl_module)
 
     def measure(self, method: Method) -> None:
-        """Measure now, and log."""
+        """Measure now, and log, together with the seconds of training that it took to get there."""
         self._measured = method.iteration
         self.l2re = l2re(method.predict_numpy(method.pde.evaluation_points()), self.reference.values)
         loss = method.latest.get("loss", math.inf)
         if loss < self._lowest:
             self._lowest, self.l2re_at_lowest_loss = loss, self.l2re
         for logger in method.loggers:
-            logger.log_metrics({"l2re": self.l2re}, step=method.iteration)
+            logger.log_metrics({"l2re": self.l2re, "seconds": method.seconds}, step=method.iteration)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -18,6 +18,7 @@ from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.hessian import GaussNewton, Hessian, Split
 from pinntk.methods import Method
 from pinntk.pdes.base import Array
+from pinntk.plots import share_above
 from pinntk.residuals import Batch, Normalization, Residuals
 from pinntk.spectra import DENSE_LIMIT, share_of_entries, spectral_density
 
@@ -179,12 +180,7 @@ def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) ->
     left.set(xlabel="iteration", ylabel="spectral norm", yscale="log")
     right.set(xlabel="iteration", ylabel="‖remainder‖₂ / ‖Hessian‖₂", ylim=(0, None))
     for panel in more:
-        for name, (nodes, weights) in densities.items():
-            order = np.argsort(nodes, axis=None)
-            beyond = 1 - np.cumsum(weights.ravel()[order])
-            panel.plot(nodes.ravel()[order], beyond, label=name.removeprefix("density_").replace("_", ", "))
-        panel.set_xscale("symlog", linthresh=1e-4 * max(float(np.abs(d[0]).max()) for d in densities.values()))
-        panel.set(xlabel="λ", ylabel="share of eigenvalues above λ", ylim=(0, 1))
+        share_above(panel, {name.removeprefix("density_").replace("_", ", "): d for name, d in densities.items()})
     for panel in (left, right, *more):
         panel.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{method.pde.name}, {method.name}, width {method.network.width}")

@@ -16,6 +16,7 @@ from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian, Spectrum, spectral_norm
 from pinntk.pdes.base import Array
+from pinntk.plots import eigenvalues
 from pinntk.residuals import Residuals
 
 BLOCKS = ("K", "K_uu", "K_rr")
@@ -117,15 +118,14 @@ def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Met
     """The drift along the training, and the spectra at its start and end."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    curves = {}
     for k, name in enumerate(BLOCKS):
         left.plot(iterations, drift[:, k], label=name)
-        for when, style in (("start", "--"), ("end", "-")):
-            values = np.maximum(spectra[f"spectrum_{when}_{name}"], 1e-300)
-            right.plot(np.arange(1, len(values) + 1), values, style, color=f"C{k}", label=f"{name}, {when}")
+        for when, line in (("start", "--"), ("end", "-")):
+            curves[f"{name}, {when}"] = spectra[f"spectrum_{when}_{name}"], {"color": f"C{k}", "linestyle": line}
+    eigenvalues(right, curves)
     left.set(xlabel="iteration", ylabel="‖K(0) − K(t)‖₂ / ‖K(0)‖₂", ylim=(0, None))
     left.legend(frameon=False)
-    top = max(float(values[0]) for values in spectra.values())
-    right.set(xscale="log", yscale="log", ylim=(1e-16 * top, 3 * top), xlabel="number", ylabel="eigenvalue")
     right.legend(frameon=False, fontsize=8)
     width = getattr(method.network, "width", "")
     figure.suptitle(f"{method.pde.name}, {method.name}, width {width}")

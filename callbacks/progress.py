@@ -1,9 +1,13 @@
-"""The progress bar: iterations of the method, which Lightning's own bar does not know."""
+"""Progress in iterations of the method, which Lightning's own bar does not know: a bar, and a file for who looks on."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,15 +17,25 @@ from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.methods import Method
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FILES = 1.0
 
 
 class Progress(pl.Callback):
-    """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere."""
+    """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere.
 
-    def __init__(self, error: ErrorAgainstReference | None = None) -> None:
+    ``progress.json``, for `pinntk.status`, has the same once a second at most: ``iteration``, ``total_iterations``,
+    ``loss``, ``l2re``, ``seconds_left`` (null where unknown) and ``written`` (seconds since 1970).
+
+    Args:
+        error: whose last measurement is shown.
+        path: of progress.json; None: it is not written.
+    """
+
+    def __init__(self, error: ErrorAgainstReference | None = None, path: Path | None = None) -> None:
         self.error = error
+        self.path = path
         self._bar: tqdm[Any] | None = None
-        self._started = self._printed = 0.0
+        self._started = self._printed = self._written = 0.0
         self._first = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -30,27 +44,53 @@ class Progress(pl.Callback):
         self._started = self._printed = time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(total=pl_module.total_iterations, initial=self._first, desc=pl_module.name, unit="it")
+        self._write(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        shown = {"loss": pl_module.latest.get("loss", float("nan"))}
-        if self.error is not None:
-            shown["L2RE"] = self.error.l2re
-        words = ", ".join(f"{name}={value:.2e}" for name, value in shown.items())
+        now = time.monotonic()
+        words = ", ".join(f"{name}={value:.2e}" for name, value in self._figures(pl_module).items())
         if self._bar is not None:
             self._bar.set_postfix_str(words, refresh=False)
             self._bar.update(pl_module.iteration - self._bar.n)
-        elif time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
-            self._printed = time.monotonic()
-            done = max(1, pl_module.iteration - self._first)
-            left = (pl_module.total_iterations - pl_module.iteration) * (self._printed - self._started) / done
+        elif now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
             print(
-                f"{pl_module.name} {pl_module.iteration}/{pl_module.total_iterations}, {words}, {left:.0f} s left",
+                f"{pl_module.name} {pl_module.iteration}/{pl_module.total_iterations}, {words},"
+                f" {self._seconds_left(pl_module):.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
+        if trainer.should_stop or now - self._written >= SECONDS_BETWEEN_FILES:
+            self._write(pl_module)
+
+    def _figures(self, method: Method) -> dict[str, float]:
+        figures = {"loss": method.latest.get("loss", math.nan)}
+        return figures if self.error is None else {**figures, "L2RE": self.error.l2re}
+
+    def _seconds_left(self, method: Method) -> float:
+        """At the mean pace since this process began to train."""
+        done = method.iteration - self._first
+        left = method.total_iterations - method.iteration
+        return left * (time.monotonic() - self._started) / done if done else math.nan if left else 0.0
+
+    def _write(self, method: Method) -> None:
+        if self.path is None:
+            return
+        self._written = time.monotonic()
+        figures = {name.lower(): value for name, value in self._figures(method).items()}
+        figures["seconds_left"] = self._seconds_left(method)
+        content = {
+            "iteration": method.iteration,
+            "total_iterations": method.total_iterations,
+            **{name: value if math.isfinite(value) else None for name, value in figures.items()},
+            "written": time.time(),
+        }
+        part = self.path.with_suffix(".part.json")
+        part.write_text(json.dumps(content) + "\n")
+        os.replace(part, self.path)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

@@ -7,7 +7,6 @@ prints the errors as a Markdown table and writes pinn_ntk.png there.
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,7 @@ import yaml
 from matplotlib.figure import Figure
 from run_folders import chosen, results
 
-
-def columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Of a metrics.csv: iterations and values, by name."""
-    found: dict[str, tuple[list[int], list[float]]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and name != "iteration":
-                    iterations, values = found.setdefault(name, ([], []))
-                    iterations.append(int(row["iteration"]))
-                    values.append(float(value))
-    return found
+from pinntk.reading import columns
 
 
 def label(result: dict[str, Any], folder: Path) -> str:

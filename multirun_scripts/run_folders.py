@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pinntk.report.write import lines_of, put
 
 Array = NDArray[np.float64]
 
@@ -40,9 +40,4 @@ def saved(folder: Path, file: str) -> Iterator[tuple[dict[str, Any], Mapping[str
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table, put in its place when it is complete."""
-    part = path.with_suffix(".part.csv")
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(part, path)
+    put(path, lines_of([header, *rows]))

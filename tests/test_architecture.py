@@ -8,12 +8,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
-    {"errors", "references", "streams", "difference", "preconditioner"},
+    {"errors", "references", "streams", "difference", "preconditioner", "published", "plots"},
     {"network"},
     {"points", "discretization"},
     {"pdes", "conditioning"},
     {"residuals"},
-    {"ntk"},
+    {"ntk", "collocation"},
     {"loss", "theorem1", "spectra"},
     {"hessian"},
     {"optim"},
@@ -21,11 +21,12 @@ LAYERS: list[set[str]] = [
     {"callbacks"},
 ]
 """From the bottom to the top; a module imports from its own package and from the layers below."""
-LEAVES = {"metrics_csv", "report"}
+LEAVES = {"metrics_csv"}
 """Import nothing of pinntk, and are imported by no layer."""
 FRONT = {"", "checkpoints", "cli", "composition", "folder", "overrides", "record", "run", "settings", "stopping"}
-FRONT |= {"train", "trained", "validation"}
+FRONT |= {"train", "trained", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
+READERS = {"reading", "report", "status"}
 MAY_HYDRA = {"cli", "composition", "overrides", "run", "train"}
 MAY_OMEGACONF = MAY_HYDRA | {"folder", "trained"}  # for reading and writing YAML
 
@@ -98,6 +99,12 @@ def test_only_the_command_line_imports_hydra(name: str) -> None:
     found = {module.split(".")[0] for module in imports(MODULES[name])}
     assert "hydra" not in found or name in MAY_HYDRA
     assert "omegaconf" not in found or name in MAY_OMEGACONF
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.split(".")[0] in READERS))
+def test_who_looks_at_runs_reads_files_only(name: str) -> None:
+    assert inside(MODULES[name]) <= READERS | {"errors", "folder", "plots", "published"}
+    assert not {module.split(".")[0] for module in imports(MODULES[name])} & {"torch", "pytorch_lightning", "hydra"}
 
 
 def test_references_stand_alone() -> None:

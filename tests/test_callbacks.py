@@ -1,9 +1,11 @@
 """The callbacks that every run has: error, checkpoint, progress, and the picture of the solution."""
 
 import io
+import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,33 @@ def test_the_bar_is_closed_when_training_fails(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(NonFiniteLoss):
         fit(make(adam={"learning_rate": 1e200}), [bar])
     assert terminal.getvalue().endswith("\n")  # what is printed next starts on a line of its own
+
+
+def test_the_file_for_who_looks_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    method, path = make(), tmp_path / "progress.json"
+    error = ErrorAgainstReference(method.pde.reference(), 1)
+    seen: list[dict[str, Any]] = []
+
+    class Looker(pl.Callback):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            seen.append(json.loads(path.read_text()))
+
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_FILES", 0.0)
+    fit(method, [error, Progress(error, path), Looker()])
+    assert [(look["iteration"], look["total_iterations"]) for look in seen] == [(25, 60), (50, 60), (60, 60)]
+    assert seen[0]["seconds_left"] > 0 == seen[-1]["seconds_left"]
+    assert (seen[-1]["loss"], seen[-1]["l2re"]) == (method.latest["loss"], error.l2re)
+    assert 0 <= time.time() - seen[-1]["written"] < 60
+    assert os.listdir(tmp_path) == ["progress.json"]
+
+
+def test_the_file_is_written_seldom_but_at_both_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(os, "replace", lambda part, _: written.append(json.loads(Path(part).read_text())))
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_FILES", 1e9)
+    fit(make(), [Progress(path=tmp_path / "progress.json")])
+    assert [look["iteration"] for look in written] == [0, 60]
+    assert (written[0]["loss"], written[0]["seconds_left"]) == (None, None)
 
 
 # Solution

@@ -7,8 +7,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from handmade import make_run
 from training import fit, make
 
 from pinntk.callbacks import Conditioning
@@ -41,9 +43,8 @@ def test_figure_1a(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     drift = {(w, s): rng.random((3, 3)) for w in (10, 20) for s in (0, 1, 2)}
     for (width, seed), values in drift.items():
-        folder = tmp_path / f"w{width}" / f"seed{seed}"
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width, "status": "completed"}))
+        wave: dict[str, Any] = {"pde": "wave", "pde_parameters": {"a": 4, "C": 4.0}}
+        folder = make_run(tmp_path, width=width, seed=seed, settings_hash=f"{width}", **wave)
         largest, rank = values + 1, values + 2
         path = folder / "ntk_drift.npz"
         np.savez(path, iteration=[0, 5, 9], drift=values, largest=largest, effective_rank=rank)
@@ -56,7 +57,7 @@ def test_figure_1a(tmp_path: Path) -> None:
     trials = np.array([drift[20, seed][2, 0] for seed in (0, 1, 2)])
     assert float(rows[-1]["drift_mean"]) == float(f"{trials.mean():.5g}")
     assert float(rows[-1]["drift_std"]) == float(f"{trials.std():.5g}")
-    assert rows[-1]["trials"] == "3"
+    assert [rows[-1][name] for name in ("pde", "trials", "method", "settings_hash")] == ["wave", "3", "adam", "20"]
     last = np.mean([drift[20, seed][2] for seed in (0, 1, 2)], axis=0)
     expected = [last[1], last[2], *(last + 1), last[0] + 2]
     names = ["drift_uu", "drift_rr", "norm", "norm_uu", "norm_rr", "effective_rank"]
@@ -68,9 +69,8 @@ def test_figure_1b(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     norms = {(w, s): rng.random() + 1 for w in (10, 20, 3000) for s in (0, 1, 2)}
     for (width, seed), value in norms.items():
-        folder = tmp_path / f"w{width}" / f"seed{seed}"
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width, "status": "completed"}))
+        wave: dict[str, Any] = {"pde": "wave", "pde_parameters": {"a": 4, "C": 4.0}}
+        folder = make_run(tmp_path, width=width, seed=seed, settings_hash=f"{width}", **wave)
         # The second row belongs to a later iteration, the second column to another loss.
         names = ("hessian", "gauss_newton", "remainder", "ratio")
         arrays = {name: np.array([[k + value, 9], [9, 9]]) for k, name in enumerate(names)}

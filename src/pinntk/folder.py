@@ -22,6 +22,8 @@ from pinntk.errors import BadInput
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 RESULT = "result.json"
 CONFIG = "config.yaml"
+PROGRESS = "progress.json"
+LOCK = ".lock"
 
 
 class FolderInUse(RuntimeError):
@@ -114,8 +116,8 @@ class RunFolder:
     def _acquire(self) -> None:
         try:
             (self.path / CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
+            lock = FileLock(self.path / LOCK)
+            lock.acquire(timeout=0.2)  # not 0: whoever only looks whether it is taken has it for a moment
         except Timeout:
             raise FolderInUse(f"another process is working in {self.path}") from None
         except OSError as error:
@@ -147,7 +149,7 @@ class RunFolder:
         What an overwriting run that did not complete has left is not kept.
         """
         assert self._lock is not None
-        entries = [entry for entry in self.path.iterdir() if entry.name != ".lock"]
+        entries = [entry for entry in self.path.iterdir() if entry.name != LOCK]
         if not self.checkpoint.exists() and not (self.path / RESULT).exists():
             return
         try:

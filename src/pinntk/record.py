@@ -13,6 +13,7 @@ import torch
 from pinntk import __version__
 from pinntk.methods import Method
 from pinntk.pdes import PDE
+from pinntk.published import METHODS, TABLE_2
 from pinntk.references import Reference
 from pinntk.settings import RunSettings
 
@@ -53,7 +54,7 @@ def describe(
         "steps": method.iteration,
         "function_evaluations": method.function_evaluations,
         "parameters": method.parameters_count,
-        "seconds": sum(method.seconds_per_phase.values()),
+        "seconds": method.seconds,
         "seconds_per_phase": dict(method.seconds_per_phase),
         "device": torch.cuda.get_device_name() if settings.accelerator == "gpu" else "cpu",
         "precision": settings.precision,
@@ -100,12 +101,7 @@ def git_revision() -> str | None:
 def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     """What a finished run says last: error, published errors, time, files."""
     error = result["l2re"]
-    lines = [
-        f"L2RE        {error:.3e}" if error is not None else "L2RE        not measured",
-        f"published   {', '.join(f'{name} {value:.2e}' for name, value in pde.published.items()) or 'none'}",
-    ]
-    if pde.published and pde.published_note:
-        lines.append(f"            ({pde.published_note})")
+    lines = [f"L2RE        {error:.3e}" if error is not None else "L2RE        not measured", *_published(pde)]
     found = result["method_figures"]
     if "discrete_l2re" in found:
         lines.append(f"discrete    {found['discrete_l2re']:.3e} (error of the discrete solution itself)")
@@ -120,3 +116,15 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
             )
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)
+
+
+def _published(pde: PDE) -> list[str]:
+    """The published errors of the problem; those for other coefficients say so."""
+    lines = []
+    for row in (row for row in TABLE_2 if row.pde == pde.name):
+        figures = ", ".join(f"{METHODS[name]} {value:.2e}" for name, value in row.l2re.items())
+        values = ", ".join(f"{name}={value:g}" for name, value in row.parameters.items())
+        lines.append(figures if row.fits(pde.name, pde.parameters()) else f"for {values}: {figures}")
+        if row.note:
+            lines.append(f"({row.note})")
+    return [f"{'' if k else 'published':<12}{line}" for k, line in enumerate(lines or ["none"])]

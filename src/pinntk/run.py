@@ -24,7 +24,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pinntk.checkpoints import check_same_network, read_checkpoint
 from pinntk.discretization import PreconditionerError
 from pinntk.errors import BadInput
-from pinntk.folder import CONFIG, FolderInUse, RunFolder, write_yaml
+from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.record import describe, last_lines
 from pinntk.references import Reference
@@ -111,7 +111,7 @@ def _train(
             *_instantiate(settings, "callbacks", folder, iteration or 0),
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
-            get_class("pinntk.callbacks.Progress")(error),
+            get_class("pinntk.callbacks.Progress")(error, folder.path / PROGRESS),
             get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference),
         ],
         default_root_dir=folder.path,

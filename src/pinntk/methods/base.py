@@ -174,6 +174,11 @@ class Method(pl.LightningModule):
         return bool((whole and passed) or (self.finished and self.iteration != measured))
 
     @property
+    def seconds(self) -> float:
+        """Time spent training, over all resumes."""
+        return sum(self.seconds_per_phase.values())
+
+    @property
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 

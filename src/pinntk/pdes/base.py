@@ -76,9 +76,8 @@ class PDE(BaseModel, ABC):
     """Base of the problems; fields of a subclass are its coefficients, validated on construction.
 
     Class attributes: ``name``; ``coordinates`` (t last, where there is a t); ``lower`` and ``upper``, the box;
-    ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``published``, the problem's
-    row of the paper's Table 2 (L2RE by method), with ``published_note`` where it needs one; ``Discretization``, the
-    settings of the discrete form, None where there is none.
+    ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``Discretization``, the settings
+    of the discrete form, None where there is none.
     """
 
     model_config = STRICT
@@ -88,8 +87,6 @@ class PDE(BaseModel, ABC):
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
     evaluation_shape: ClassVar[tuple[int, ...]] = (257, 101)
-    published: ClassVar[dict[str, float]] = {}
-    published_note: ClassVar[str] = ""
     Discretization: ClassVar[type[DiscretizationSettings] | None] = None
 
     @abstractmethod

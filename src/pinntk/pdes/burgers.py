@@ -37,13 +37,6 @@ class Burgers(PDE):
     name: ClassVar[str] = "burgers"
     lower: ClassVar[tuple[float, ...]] = (-1.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
-    published: ClassVar[dict[str, float]] = {
-        "PINN-NTK": 1.84e-2,
-        "PCPINN": 1.42e-2,
-        "Adam": 1.45e-2,
-        "Adam+L-BFGS": 1.33e-2,
-    }
-    published_note: ClassVar[str] = "the published reference data are themselves 1.33e-2 away from Cole-Hopf"
     Discretization: ClassVar[type[DiscretizationSettings] | None] = BurgersDiscretization
 
     nu: Annotated[float, Field(gt=0)] = 0.01 / math.pi

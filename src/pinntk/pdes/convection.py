@@ -38,12 +38,6 @@ class Convection(ExactPDE):
     name: ClassVar[str] = "convection"
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (2 * math.pi, 1.0)
-    published: ClassVar[dict[str, float]] = {
-        "PINN-NTK": 2.18,
-        "Adam": 5.96e-2,
-        "Adam+L-BFGS": 4.19e-3,
-        "GDND": 1.94e-3,
-    }
     Discretization: ClassVar[type[DiscretizationSettings] | None] = ConvectionDiscretization
 
     beta: float = 40.0

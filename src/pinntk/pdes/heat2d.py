@@ -31,12 +31,6 @@ class Heat2D(PDE):
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0, 100.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (33, 33, 126)
-    published: ClassVar[dict[str, float]] = {
-        "PINN-NTK": 1.00,
-        "PCPINN": 2.11e-1,
-        "Adam": 9.99e-1,
-        "Adam+L-BFGS": 1.00,
-    }
     diffusivity: ClassVar[float] = 1e-3
     Discretization: ClassVar[type[DiscretizationSettings] | None] = Heat2DDiscretization
 

@@ -34,12 +34,6 @@ class Reaction(ExactPDE):
     name: ClassVar[str] = "reaction"
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (2 * math.pi, 1.0)
-    published: ClassVar[dict[str, float]] = {
-        "PINN-NTK": 1.44e-2,
-        "Adam": 2.12e-2,
-        "Adam+L-BFGS": 1.92e-2,
-        "GDND": 9.92e-3,
-    }
     Discretization: ClassVar[type[DiscretizationSettings] | None] = ReactionDiscretization
 
     rho: float = 5.0

@@ -35,14 +35,6 @@ class Wave(ExactPDE):
     name: ClassVar[str] = "wave"
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
-    published: ClassVar[dict[str, float]] = {
-        "PINN-NTK": 9.79e-2,
-        "PCPINN": 1.28e-2,
-        "Adam": 3.49e-1,
-        "Adam+L-BFGS": 5.52e-2,
-        "GDND": 1.27e-2,
-    }
-    published_note: ClassVar[str] = "PINN-NTK and PCPINN at a=4; Adam, Adam+L-BFGS and GDND at a=5"
     Discretization: ClassVar[type[DiscretizationSettings] | None] = WaveDiscretization
 
     # Two intervals of the evaluation grid per half wave at most: at a = 256 the second mode vanishes on all of the

@@ -1,0 +1,28 @@
+"""``python -m pinntk.report runs [--out report]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pinntk.errors import Arguments, refusing
+from pinntk.report import write_report
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Write a report and say where; the exit code: 0, or 2 for bad input."""
+    parser = Arguments("python -m pinntk.report", "Tables, figures and one page from run folders.")
+    parser.add_argument("runs", type=Path, help="the folder of the runs, for example runs")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="where to write (default: report)")
+
+    def body() -> int:
+        options = parser.parse_args(words)
+        print("\n".join(write_report(options.runs, options.out)))
+        return 0
+
+    return refusing(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""All files of a report, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pinntk.errors import BadInput
+from pinntk.folder import write_atomically
+from pinntk.reading import find_runs
+from pinntk.report.page import page, summary
+from pinntk.report.pictures import pictures
+from pinntk.report.table import make_table
+from pinntk.report.text import comma_separated, latex, markdown
+
+
+def write_report(root: Path, out: Path) -> list[str]:
+    """Write a report on all runs below a folder.
+
+    Args:
+        root: where the run folders are.
+        out: where to write: ``table2.md``, ``.csv`` and ``.tex``, the pictures, and ``index.html`` with all of it.
+
+    Returns:
+        what to tell the user, line by line.
+
+    Raises:
+        BadInput: there are no runs, or ``out`` cannot be written.
+    """
+    runs, problems = find_runs(root)
+    table = make_table(runs)
+    drawn = pictures(runs, table, problems.append)
+    files: dict[str, bytes] = {
+        "table2.md": markdown(table).encode(),
+        "table2.csv": comma_separated(table).encode(),
+        "table2.tex": latex(table).encode(),
+    }
+    for picture in drawn:
+        files[f"{picture.name}.png"] = picture.png
+        if picture.numbers:
+            files[f"{picture.name}.csv"] = lines_of(picture.numbers)
+    files["index.html"] = page(str(root), runs, table, drawn, problems).encode()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            put(out / name, content)
+    except OSError as error:
+        raise BadInput(f"--out {out}: {error.strerror or error}; allowed: a folder that can be written") from error
+    return [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
+
+
+def lines_of(rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows as the content of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    write_atomically(path, lambda file: file.write(content))
