@@ -65,7 +65,7 @@ def test_the_loss_is_the_distance_to_the_corrected_values(name: str) -> None:
 
 
 def test_a_step_is_a_dense_damped_gauss_newton_step_on_the_values() -> None:
-    settings = {"adam": {"steps": 0}, "natural_gradient": {"steps": 1, "damping": 0.5, "decrease": 2.0}}
+    settings: dict[str, Any] = {"adam": {"steps": 0}, "natural_gradient": {"steps": 1, "damping": 0.5, "decrease": 2.0}}
     method = made(PCPINNNaturalGradient, **settings)
     method.start(None)
     theta, rows, batches = parameters(method), picked(method), method.loss_batches()
