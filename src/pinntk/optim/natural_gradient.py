@@ -249,7 +249,7 @@ class NaturalGradient:
             if math.isfinite(value) and predicted > 0:
                 self.gain_ratio = (loss - value) / predicted
         if self.gain_ratio > ACCEPTED:
-            factor = max(1 / s.decrease, 1 - (2 * min(self.gain_ratio, 1.0) - 1) ** 3)
+            factor = max(1 / s.decrease, 1 - (2 * self.gain_ratio - 1) ** 3)
             self.damping = min(max(self.damping * factor, s.damping_min), s.damping_max)
             return True
         self.damping = min(self.damping * s.increase, s.damping_max)
