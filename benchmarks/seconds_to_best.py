@@ -29,7 +29,8 @@ def main() -> None:
             seconds = dict(zip(*found["seconds"], strict=True))
             reached = [(i, e) for i, e in zip(*found["l2re"], strict=True) if e <= best and i in seconds]
             then = f"{seconds[reached[0][0]]:.0f} | {reached[0][0]} | {reached[0][1]:.1e}" if reached else "– | – | –"
-            print(f"| {row.title} | {best:.2e} | {run.method} | {run.settings_hash} | {run.seed} | {then} | {run.l2re:.1e} |")
+            of_run = f"{run.method} | {run.settings_hash} | {run.seed} | {then} | {run.l2re:.1e}"
+            print(f"| {row.title} | {best:.2e} | {of_run} |")
 
 
 if __name__ == "__main__":

@@ -108,10 +108,16 @@ def test_the_log_of_a_cut_run_is_the_uninterrupted_one(
     train(whole)
     train(parts, stop=cut)
     train(parts, resumed_at=cut)
-    found = rows(parts)
+    found, expected = rows(parts), rows(whole)
+    for of_run in (found, expected):  # seconds differ from run to run, but they only ever grow
+        seconds = [float(row["seconds"]) for row in of_run.values() if row.get("seconds")]
+        assert len(seconds) >= 3
+        assert seconds == sorted(seconds)
+    for row in (*found.values(), *expected.values()):
+        row.pop("seconds", None)
     if cut % 25:  # where it was interrupted stands a row more
         assert "l2re" not in found[cut] or not found[cut]["l2re"]
         del found[cut]
     assert list(found) == [25, 50, 60]
     assert set(found[25]) == {"loss", "residual", "boundary", "learning_rate", "l2re"}
-    assert found == rows(whole)
+    assert found == expected

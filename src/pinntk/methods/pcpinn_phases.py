@@ -1,9 +1,9 @@
 """Methods of second order on the preconditioned residual: GDND and the kernel-space natural gradient on ``L_PC``.
 
 ``L_PC`` in its lagged form is least squares in the network's values alone: the residual at a node is ``u_theta - v``
-with ``v = u_theta - P^-1 R(u_theta)`` held, renewed before every phase. At that moment its gradient is that of
-``|P^-1 R(u_theta)|^2`` with ``P = R'``, and its Jacobian is that of u, so that the kernel is ``K_uu`` on the grid: no
-input derivative is left in it.
+with ``v = u_theta - P^-1 R(u_theta)`` held, renewed before every phase until v solves the discrete system. At that
+moment its gradient is that of ``|P^-1 R(u_theta)|^2`` with ``P = R'``, and its Jacobian is that of u, so that the kernel
+is ``K_uu`` on the grid: no input derivative is left in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TERM = Term(Preconditioned.term, "interior", ("u",), lambda values, target: valu
 
 
 class PhasedPreconditioned(Preconditioned, PhasedMethod):
-    """Phases on ``mean (u_theta - v)^2`` over nodes drawn from the grid, v being renewed before every phase."""
+    """Phases on ``mean (u_theta - v)^2`` over nodes drawn from the grid."""
 
     def start(self, state: Mapping[str, Any] | None) -> None:
         self.loss_residuals = Residuals(self.pde, self.network, [TERM])
@@ -45,6 +45,9 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
         return {"phases": super().state(), "base": base, "refreshes": self.refreshes}
 
     def before_phase(self) -> None:
+        assert self.discretization is not None
+        if self.refreshes and self.refreshes[-1]["residual_left"] <= self.discretization.tolerance:
+            return  # v solves the discrete system, and so would the next one
         with self.phase("refresh"):
             figures = {"iteration": self.iteration, **self.correct()}
         assert self.base is not None
