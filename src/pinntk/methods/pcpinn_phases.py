@@ -2,7 +2,7 @@
 
 ``L_PC`` in its lagged form is least squares in the network's values alone: the residual at a node is ``u_theta - v``
 with ``v = u_theta - P^-1 R(u_theta)`` held, renewed before every phase until v solves the discrete system. At that
-moment its gradient is that of ``|P^-1 R(u_theta)|^2`` with ``P = R'``, and its Jacobian is that of u, so that the kernel
+moment its gradient is that of ``|P^-1 R(u_theta)|^2`` with ``P = R'``, and its Jacobian that of u, so that the kernel
 is ``K_uu`` on the grid: no input derivative is left in it.
 """
 
