@@ -163,7 +163,7 @@ def test_it_gets_much_further_than_adam() -> None:
 
 def test_too_many_parameters_are_refused() -> None:
     settings = SSBroydenMethod.Settings()
-    SSBroydenMethod.check_size(settings, 5000)
-    with pytest.raises(ValueError, match=r"network.width.*5001"):
-        SSBroydenMethod.check_size(settings, 5001)
-    SSBroydenMethod.check_size(SSBroydenMethod.Settings.model_validate({"ssbroyden": {"steps": 0}}), 5001)
+    SSBroydenMethod.check_size(settings, 8000)
+    with pytest.raises(ValueError, match=r"network.width.*8001"):
+        SSBroydenMethod.check_size(settings, 8001)
+    SSBroydenMethod.check_size(SSBroydenMethod.Settings.model_validate({"ssbroyden": {"steps": 0}}), 8001)

@@ -13,7 +13,9 @@ from pinntk.methods.base import MethodSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
-from pinntk.spectra import DENSE_LIMIT
+
+LIMIT = 8000
+"""Parameters up to which the inverse Hessian is held: 512 MB in float64, and as much in a checkpoint."""
 
 
 class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
@@ -68,9 +70,9 @@ class SSBroydenMethod(PhasedMethod):
     @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         assert isinstance(settings, SSBroydenMethod.Settings)
-        if settings.ssbroyden.steps and parameters > DENSE_LIMIT:
+        if settings.ssbroyden.steps and parameters > LIMIT:
             raise ValueError(
-                f"network.width: ssbroyden's inverse Hessian takes at most {DENSE_LIMIT} parameters, this network"
+                f"network.width: ssbroyden's inverse Hessian takes at most {LIMIT} parameters, this network"
                 f" has {parameters}; allowed is a smaller network, or method.ssbroyden.steps=0"
             )
 
