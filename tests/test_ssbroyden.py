@@ -138,6 +138,19 @@ def test_a_useless_inverse_is_given_up_before_the_search_is() -> None:
     assert float(objective.loss()) < float(quadratic(symmetric([1.0, 2.0]), before).loss())
 
 
+def test_after_a_reset_it_goes_on_at_the_scale_it_had() -> None:
+    objective = quadratic(symmetric([1e9, 2e9, 5e9]), random(3))
+    made = optimizer(objective, max_trials=5)  # too few to come down from a step of the gradient's own length
+    for _ in range(3):
+        made.step()
+    assert not made.reason
+    made.inverse = None
+    before = float(objective.loss())
+    made.step()
+    assert not made.reason
+    assert float(objective.loss()) < before
+
+
 def made(name: str = "burgers", adam: int = 10, steps: int = 20, points: PointSettings = FEW, **more: Any) -> Any:
     phases = {"adam": {"steps": adam}, "ssbroyden": {"steps": steps, **more.pop("settings", {})}}
     defaults: dict[str, Any] = {"width": 7, "depth": 1, "log_every": 5, "weights": {"initial": 3.0}}

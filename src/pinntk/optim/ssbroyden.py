@@ -76,22 +76,23 @@ class SSBroyden:
         H <- (H - H y y^T H / y^T H y + phi v v^T) / tau + s s^T / y^T s
         v  = sqrt(y^T H y) (s / y^T s - H y / y^T H y)
 
-    phi and tau are `coefficients`. Where the line search finds no such t, the lowest of the losses it saw is taken;
-    where none is lower, H becomes the identity, and where it is that already, the optimiser is stuck. theta only ever
-    moves to a lower loss.
+    phi and tau are `coefficients`. Where the line search finds no such t, the lowest of the losses it saw is taken.
+    Where none is lower, H becomes a multiple of the identity (``y^T s / y^T y`` of the last step, or the inverse of the
+    gradient's 1-norm at the start), and where it is that already, the optimiser is stuck. theta only ever moves to a
+    lower loss.
 
     Args:
         objective: loss and gradient. Call ``renew`` when it has changed (fresh points).
         settings: see there.
 
     Attributes:
-        inverse: H, (P, P); None for the identity.
+        inverse: H, (P, P); None for a multiple of the identity.
         step_length: t of the last step; 0 where there was none.
         resets: of H.
         reason: why the optimiser is stuck, in words; empty where it is not.
     """
 
-    _SAVED = ("step_length", "resets", "reason", "_before")
+    _SAVED = ("step_length", "resets", "reason", "_before", "_multiple")
 
     def __init__(self, objective: Differentiable, settings: SSBroydenSettings) -> None:
         self.objective = objective
@@ -99,6 +100,8 @@ class SSBroyden:
         self.inverse: Tensor | None = None
         self.step_length, self.resets, self.reason = 0.0, 0, ""
         self._now: Point | None = None
+        self._multiple: float | None = None
+        """Of the identity, where that stands for H."""
         self._before: float | None = None
         """The loss before the last step, from which the line search guesses its first length."""
 
@@ -112,7 +115,11 @@ class SSBroyden:
         if not now.finite:
             self.reason = "the loss or its gradient is not finite"
             return now.losses
-        direction = -now.gradient if self.inverse is None else -(self.inverse @ now.gradient)
+        if self.inverse is not None:
+            direction = -(self.inverse @ now.gradient)
+        else:
+            multiple = self._multiple or 1 / max(float(now.gradient.abs().sum()), 1.0)
+            direction = -multiple * now.gradient
         slope = float(direction @ now.gradient)
         found = self._search(now, direction, slope) if slope < 0 else None
         if found is None:
@@ -175,9 +182,10 @@ class SSBroyden:
         ys = float(y @ s)
         if ys <= 0:  # only where the second Wolfe condition was not met
             return
+        self._multiple = ys / float(y @ y)
         if self.inverse is None:
-            self.inverse = torch.eye(len(s), dtype=s.dtype, device=s.device) * (ys / float(y @ y))
-            Bs = s * (float(y @ y) / ys)
+            self.inverse = torch.eye(len(s), dtype=s.dtype, device=s.device) * self._multiple
+            Bs = s / self._multiple
         Hy = self.inverse @ y
         yHy = float(y @ Hy)
         if not yHy > 0:  # rounding has eaten H's smallest eigenvalues
