@@ -187,7 +187,7 @@ def test_a_draw_depends_on_the_parameters_when_it_is_first_asked_for_and_is_kept
         for p in made.residuals.network.parameters():
             p.add_(1.0)
     assert made.batches(1) is first
-    made.forget()  # made anew for another device: the same points
+    made.place()  # made anew for another device: the same points
     assert made.batches(1) is not first
     assert same(made.batches(1), first)
 

@@ -39,8 +39,8 @@ class Collocation:
         assert self._current is not None
         return self._current[1]
 
-    def forget(self) -> None:
-        """Make the points anew when they are next asked for, where that gives the same ones: the device changed."""
+    def place(self) -> None:
+        """Prepare the same points again: the network may have moved to another device since."""
         if self._current is not None:
             draw, batches = self._current
             self._keep(draw, {region: batch.points.double().cpu().numpy() for region, batch in batches.items()})

@@ -268,7 +268,7 @@ class Method(pl.LightningModule):
         return []  # raw optimisers, kept and saved by the method
 
     def on_train_start(self) -> None:
-        self.collocation.forget()
+        self.collocation.place()
         if self.compiled:
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
