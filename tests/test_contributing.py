@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md, run as they are printed."""
+"""The examples of README.md, run as they are printed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pinntk.pdes
 if TYPE_CHECKING:
     from conftest import Cli
 
-GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
+README = Path(__file__).parent.parent / "README.md"
 EXAMPLE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The guide's files under a folder, with its packages and configuration put beside the real ones."""
-    found = dict(EXAMPLE.findall(GUIDE.read_text()))
+    """README's files under a folder, with its packages and configuration put beside the real ones."""
+    found = dict(EXAMPLE.findall(README.read_text()))
     assert set(found) == {
         "src/pinntk/pdes/helmholtz1d.py",
         "conf/pde/helmholtz1d.yaml",
@@ -31,15 +31,22 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "conf/method/momentum.yaml",
     }
     for name, text in found.items():
-        path = tmp_path / "guide" / name
+        path = tmp_path / "shown" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     for package in (pinntk.pdes, pinntk.methods):
-        added = tmp_path / "guide/src" / package.__name__.replace(".", "/")
+        added = tmp_path / "shown/src" / package.__name__.replace(".", "/")
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(added)])
     for module in ("pinntk.pdes.helmholtz1d", "pinntk.methods.momentum"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    return tmp_path / "guide"
+    return tmp_path / "shown"
+
+
+def test_each_is_complete_in_under_40_lines(examples: Path) -> None:
+    for name in ("pdes/helmholtz1d", "methods/momentum"):
+        in_conf = name.replace("pdes", "pde").replace("methods", "method")
+        files = [examples / f"src/pinntk/{name}.py", examples / f"conf/{in_conf}.yaml"]
+        assert sum(len(file.read_text().splitlines()) for file in files) < 40
 
 
 def run(cli: Cli, examples: Path, *words: str) -> dict[str, Any]:
@@ -68,4 +75,5 @@ def test_the_method_descends(cli: Cli, examples: Path) -> None:
     first = run(cli, examples, *words, "method.steps=2")
     later = run(cli, examples, *words, "method.steps=200")
     assert later["steps"] == 200
+    assert later["seconds"] > first["seconds"] > 0
     assert later["loss"] < 0.9 * first["loss"]
