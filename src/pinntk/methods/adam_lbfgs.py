@@ -10,8 +10,7 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
-from pinntk.methods.base import MethodSettings
+from pinntk.methods.adam import AdamFirst, AdamPhaseSettings
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings, gradients
 from pinntk.network import Positive
 
@@ -148,10 +147,10 @@ class LBFGSPhase(Phase):
         return point
 
 
-class AdamLBFGS(PhasedMethod):
+class AdamLBFGS(AdamFirst):
     """Adam, then L-BFGS, on the weighted losses of the residual terms."""
 
-    class Settings(MethodSettings):
+    class Settings(AdamFirst.Settings):
         """Settings of ``adam_lbfgs``."""
 
         adam: AdamPhaseSettings = AdamPhaseSettings(steps=1_000)
@@ -160,8 +159,4 @@ class AdamLBFGS(PhasedMethod):
     name: ClassVar[str] = "adam_lbfgs"
 
     def plan(self) -> list[Phase]:
-        settings: AdamPhaseSettings = self.settings.adam
-        return [
-            AdamPhase(self, settings.steps, settings, settings.stagnation),
-            LBFGSPhase(self, self.settings.lbfgs),
-        ]
+        return [*super().plan(), LBFGSPhase(self, self.settings.lbfgs)]
