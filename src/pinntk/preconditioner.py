@@ -291,8 +291,13 @@ class _ApplyInverse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        solved = _ApplyInverse.apply(gradients[0], ctx.preconditioner, not ctx.transposed)  # type: ignore[no-untyped-call]
-        return solved, None, None
+        return _applied(gradients[0], ctx.preconditioner, not ctx.transposed), None, None
+
+
+def _applied(r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
+    # torch leaves apply without types.
+    solved: Tensor = _ApplyInverse.apply(r, preconditioner, transposed)  # type: ignore[no-untyped-call]
+    return solved
 
 
 def apply_inverse(preconditioner: Preconditioner, r: Tensor) -> Tensor:
@@ -301,5 +306,4 @@ def apply_inverse(preconditioner: Preconditioner, r: Tensor) -> Tensor:
     r is a tensor (levels, nodes) of any device and dtype; the substitution is done on the CPU in float64. The
     gradient is ``P^-T`` times the incoming one. Errors as in `BlockTriangular.solve`.
     """
-    solved: Tensor = _ApplyInverse.apply(r, preconditioner, False)  # type: ignore[no-untyped-call]
-    return solved
+    return _applied(r, preconditioner, False)
