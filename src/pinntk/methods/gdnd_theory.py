@@ -13,9 +13,8 @@ from pinntk.methods.base import MethodSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.network import Positive
-from pinntk.ntk import Spectrum
 from pinntk.optim.damped_newton import SingularHessian, damped_newton_step
-from pinntk.spectra import DENSE_LIMIT, norm
+from pinntk.spectra import DENSE_LIMIT, Spectrum, norm
 
 KERNEL_LIMIT = 3000
 """Residuals up to which the kernel's smallest eigenvalue is computed."""
