@@ -146,6 +146,11 @@ class Method(pl.LightningModule):
         """Raise ValueError, naming a key, where the network has too many parameters for the method."""
         return
 
+    @classmethod
+    def check_points(cls, points: PointSettings) -> None:
+        """Raise ValueError, naming the key, where the method has no use for such points."""
+        return
+
     def figures(self, reference: Reference) -> dict[str, Any]:
         """Figures of this method for result.json, once training is over; the reference may be measured against here."""
         return {}
