@@ -1,9 +1,9 @@
-"""Contestants of ``step.py`` beside ours: plain PyTorch, DeepXDE and PINA.
+"""Contestants of ``step.py`` beside ours and plain PyTorch: the libraries DeepXDE and PINA.
 
 Same problem, points, network and loss; each has its own way of making a step. The residuals are the problem's own
 functions, fed with the derivatives that each has.
 
-DeepXDE and PINA are imported late and only where they are asked for: they are an optional extra of the package. Both
+They are imported late and only where they are asked for: they are an optional extra of the package. Both
 change settings of the whole process (torch's default type or device, filters of warnings), which is undone here. In
 both, data such as a forcing are evaluated in every step, as in their examples.
 """
@@ -18,7 +18,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from pinntk.pdes.base import Array, Term
 if TYPE_CHECKING:
     from benchmarks.step import Case
 
-LEARNING_RATE = 1e-3
 MODULES = {"deepxde": "deepxde", "pina": "pina"}
 """Contestant -> the module that must be there."""
 PACKAGES = {"deepxde": "deepxde", "pina": "pina-mathlab"}
@@ -48,63 +46,6 @@ def contained() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             torch.set_default_device(None)
-
-
-class Nested:
-    """Plain PyTorch: one network call per region, derivatives by nested ``autograd.grad``, a sum of mean squares.
-
-    What does not change from step to step (points, data) is prepared once, as a careful author would. Not compiled:
-    torch.compile cannot differentiate through a backward pass.
-    """
-
-    def __init__(self, case: Case) -> None:
-        layers = [nn.Linear(m, n, dtype=case.dtype) for m, n in pairwise(case.sizes)]
-        case.load(layers)
-        self.network = nn.Sequential(*[part for layer in layers for part in (layer, nn.Tanh())][:-1])
-        self.coordinates = case.pde.coordinates
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE, fused=True)
-        self.regions: list[tuple[Tensor, set[str], list[tuple[Term, tuple[Tensor, ...]]]]] = []
-        for region in case.pde.regions():
-            points = case.tensor(region)
-            terms = [(term, term.fields(points)) for term in case.pde.terms() if term.region == region]
-            wanted = {name for term, _ in terms for name in term.derivatives}
-            self.regions.append((points.requires_grad_(wanted != {"u"}), wanted, terms))
-
-    def derivatives(self, points: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-        """u and its wanted derivatives by name, each (N,)."""
-        u = self.network(points)
-        values = {"u": u[:, 0]}
-        if wanted == {"u"}:
-            return values
-        (gradient,) = torch.autograd.grad(u, points, torch.ones_like(u), create_graph=True)
-        for c, name in enumerate(self.coordinates):
-            first = gradient[:, c]
-            values[f"u_{name}"] = first
-            if f"u_{name}{name}" in wanted:
-                (second,) = torch.autograd.grad(first, points, torch.ones_like(first), create_graph=True)
-                values[f"u_{name}{name}"] = second[:, c]
-        return values
-
-    def step(self) -> dict[str, Tensor]:
-        """One step; the loss of every term before it."""
-        losses: dict[str, Tensor] = {}
-        for points, wanted, terms in self.regions:
-            values = self.derivatives(points, wanted)
-            for term, fields in terms:
-                losses[term.name] = term.of_derivatives(values, *fields).square().mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        self.optimizer.step()
-        return losses
-
-    def first(self) -> dict[str, float]:
-        return {name: float(loss) for name, loss in self.step().items()}
-
-    def run(self, steps: int) -> float:
-        started = time.perf_counter()
-        for _ in range(steps):
-            self.step()
-        return time.perf_counter() - started
 
 
 class DeepXDE:
@@ -141,7 +82,7 @@ class DeepXDE:
             network = dde.nn.FNN(case.sizes, "tanh", "Glorot normal")
             case.load(list(network.linears))
             self.model: Any = dde.Model(self.data, network)
-            self.model.compile("adam", lr=LEARNING_RATE, verbose=0)
+            self.model.compile("adam", lr=case.learning_rate, verbose=0)
 
     def derivatives(self, x: Tensor, u: Tensor, term: Term) -> dict[str, Tensor]:
         """u and its derivatives by name, (N, 1) each, by DeepXDE's helpers, which keep what they have computed."""

@@ -51,9 +51,10 @@ from pinntk.points import PointSettings, sample
 from pinntk.residuals import Residuals
 
 if TYPE_CHECKING:
-    from benchmarks import peers
+    from benchmarks import nested, peers
 else:
-    import peers  # beside this script
+    import nested  # beside this script
+    import peers
 
 PDES: dict[str, type[PDE]] = {p.name: p for p in (Convection, Wave, Reaction, Burgers, Heat2D, Poisson1D)}
 DEPTH, MANY = 3, 1_000_000_000
@@ -73,6 +74,8 @@ class Contestant(Protocol):
 
 class Case:
     """What all contestants have in common: the problem, its points (N, d) by region, and the network at the start."""
+
+    learning_rate = 1e-3  # the default of our methods
 
     def __init__(self, pde: PDE, width: int, points: PointSettings, precision: str) -> None:
         self.pde, self.width, self.settings, self.precision = pde, width, points, precision
@@ -179,7 +182,7 @@ class Matmul:
 CONTESTANTS: dict[str, Callable[[Case], Contestant]] = {
     "ours": Ours,
     "pinn_ntk": Weighted,
-    "nested": peers.Nested,
+    "nested": nested.Nested,
     "deepxde": peers.DeepXDE,
     "pina": peers.Pina,
     "matmul": Matmul,

@@ -6,10 +6,9 @@ python multirun_scripts/conditioning_table.py runs
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from run_folders import chosen
+from run_folders import completed
 
 
 def number(value: float | None) -> str:
@@ -32,13 +31,11 @@ def rows(record: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Print the table."""
-    found = sorted(chosen("runs").rglob("conditioning.json"))
-    if not found:
-        sys.exit("no conditioning.json there; multirun_scripts/conditioning.sh makes them")
+    _, runs = completed("runs", "conditioning.json", "conditioning.sh")
     print("| problem | factors of | drop tolerance | ‖A⁻¹P‖‖P⁻¹b‖/‖u‖ | κ(P⁻¹A) | error of P⁻¹b | defect |")
     print("|---|---|---|---|---|---|---|")
-    for path in found:
-        record = json.loads(path.read_text())
+    for run in runs:
+        record = json.loads((run.folder / "conditioning.json").read_text())
         if "plain" in record:
             print("\n".join(rows(record)))
 

@@ -8,36 +8,30 @@ forecast was still right at the end of the descent. Beside it the loss at the ho
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from typing import Any
+from run_folders import completed
 
-from run_folders import Array, chosen, saved
+from pinntk.reading import Run
 
 
-def row(result: dict[str, Any], forecast: Mapping[str, Array]) -> tuple[str, ...]:
+def row(run: Run) -> tuple[str, ...]:
     """Problem, width, the method before the forecast, its iterations, horizon, loss there, seed."""
+    forecast = run.arrays("ntk_forecast.npz")
     iteration, horizon, end = int(forecast["iteration"]), float(forecast["horizon"]), float(forecast["time"][-1])
     return (
-        result["pde"],
-        str(result["width"]),
-        result["method"] if iteration else "none",
+        run.pde,
+        str(run.width),
+        run.method if iteration else "none",
         str(iteration),
         f"{'> ' if horizon >= end else ''}{horizon:.3g}",
         f"{float(forecast['horizon_loss']):.2g}",
-        str(result["seed"]),
+        str(run.seed),
     )
 
 
 def main() -> None:
     """Print the table."""
-    folder = chosen("runs/forecast")
-    rows = sorted(
-        {row(*run) for run in saved(folder, "ntk_forecast.npz")},
-        key=lambda r: (r[0], int(r[1]), int(r[3]), r[2], int(r[6])),
-    )
-    if not rows:
-        sys.exit(f"no ntk_forecast.npz in {folder}; multirun_scripts/forecast.sh makes them")
+    _, runs = completed("runs/forecast", "ntk_forecast.npz", "forecast.sh")
+    rows = sorted({row(run) for run in runs}, key=lambda r: (r[0], int(r[1]), int(r[3]), r[2], int(r[6])))
     print("| problem | width | trained by | iterations | horizon (1/λ_max) | loss there | seed |")
     print("|---|---|---|---|---|---|---|")
     for cells in rows:

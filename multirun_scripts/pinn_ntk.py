@@ -7,48 +7,37 @@ prints the errors as a Markdown table and writes pinn_ntk.png there.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
-from run_folders import chosen, results
+from run_folders import completed
 
-from pinntk.reading import columns
+from pinntk.reading import Run
 
 
-def label(result: dict[str, Any], folder: Path) -> str:
+def label(run: Run) -> str:
     """The method, how it balances where it does, and its fixed weights where there are any."""
-    method = yaml.safe_load((folder / "config.yaml").read_text())["method"]
+    method = run.config["method"]
     weights = [f"{name} × {weight:g}" for name, weight in method["weights"].items() if weight != 1]
-    return ", ".join([result["method"], *([method["balance"]] if "balance" in method else []), *weights])
+    return ", ".join([run.method, *([method["balance"]] if "balance" in method else []), *weights])
 
 
 def main() -> None:
     """Draw, and print the table."""
-    root = chosen("runs/pinn_ntk")
-    found = dict(results(root, "result.json"))
-    if not found:
-        sys.exit(f"no result.json in {root}; multirun_scripts/pinn_ntk.sh makes them")
-    problems = sorted({result["pde"] for result in found.values()})
+    root, runs = completed("runs/pinn_ntk", "metrics.csv", "pinn_ntk.sh")
+    problems = sorted({run.pde for run in runs})
     figure = Figure(figsize=(10, 3.6 * len(problems)), layout="constrained")
     panels: Any = figure.subplots(len(problems), 2, squeeze=False)
     print("| problem | method | seed | L2RE | iterations | seconds |")
     print("|---|---|---|---|---|---|")
     for (left, right), pde in zip(panels, problems, strict=True):
-        for folder, result in sorted(found.items(), key=lambda item: label(item[1], item[0])):
-            if result["pde"] != pde:
-                continue
-            name, curves = label(result, folder), columns(folder / "metrics.csv")
-            print(
-                f"| {pde} | {name} | {result['seed']} | {result['l2re']:.3g} | {result['steps']}"
-                f" | {result['seconds']:.0f} |"
-            )
-            left.plot(*curves["l2re"], label=name)
-            for term in [key for key in curves if key.startswith("lambda_")]:
-                iterations, values = curves[term]
+        for run in sorted((run for run in runs if run.pde == pde), key=label):
+            name, seconds = label(run), run.result["seconds"]
+            print(f"| {pde} | {name} | {run.seed} | {run.l2re:.3g} | {run.steps} | {seconds:.0f} |")
+            left.plot(*run.columns["l2re"], label=name)
+            for term in [key for key in run.columns if key.startswith("lambda_")]:
+                iterations, values = run.columns[term]
                 right.plot(iterations, np.array(values), label=f"{name}: {term.removeprefix('lambda_')}")
         left.set(title=pde, yscale="log", xlabel="iteration", ylabel="L2RE")
         right.set(yscale="log", xlabel="iteration", ylabel="λ (Algorithm 1)")

@@ -1,43 +1,39 @@
-"""What the scripts of this folder share: reading run folders, and a table written whole or not at all."""
+"""What the scripts of this folder share: the runs they are about, and a figure beside its numbers."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
+from pinntk.errors import BadInput
+from pinntk.reading import Run, find_runs
+from pinntk.report.pictures import png
 from pinntk.report.write import lines_of, put
 
-Array = NDArray[np.float64]
+
+def completed(default: str, file: str, script: str) -> tuple[Path, list[Run]]:
+    """The folder that the command line names, and the completed runs in it that hold a file; ends where there are none.
+
+    Args:
+        default: the folder where the command line names none.
+        file: its name in the run folders.
+        script: of this folder, which makes such runs.
+    """
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    try:
+        runs, _ = find_runs(folder)
+    except BadInput as error:
+        sys.exit(str(error))
+    found = [run for run in runs if run.status == "completed" and (run.folder / file).is_file()]
+    if not found:
+        sys.exit(f"no {file} in {folder}; multirun_scripts/{script} makes them")
+    return folder, found
 
 
-def chosen(default: str) -> Path:
-    """The folder that the command line names."""
-    return Path(sys.argv[1] if len(sys.argv) > 1 else default)
-
-
-def results(folder: Path, file: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Run folders of completed runs with this file, in order, and what is in their result.json."""
-    for path in sorted(folder.rglob(file)):
-        record = path.parent / "result.json"
-        if record.exists():  # another process may be at work on it
-            result = json.loads(record.read_text())
-            if result["status"] == "completed":
-                yield path.parent, result
-
-
-def saved(folder: Path, file: str) -> Iterator[tuple[dict[str, Any], Mapping[str, Array]]]:
-    """What is in result.json and in this .npz file of all runs that have it; an array is read when it is asked for."""
-    for run, result in results(folder, file):
-        with np.load(run / file) as arrays:
-            yield result, arrays
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table, put in its place when it is complete."""
-    put(path, lines_of([header, *rows]))
+def write_figure(path: Path, figure: Figure, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """``<path>.png`` and its numbers, ``<path>.csv``, each put in its place when it is complete."""
+    put(path.with_suffix(".png"), png(figure))
+    put(path.with_suffix(".csv"), lines_of([header, *rows]))

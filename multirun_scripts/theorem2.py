@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.figure import Figure
-from run_folders import Array, chosen, saved, write_csv
+from run_folders import completed, write_figure
+
+from pinntk.reading import Array, Run
 
 
 def spread(kernels: list[Array]) -> float:
@@ -26,12 +28,13 @@ def spread(kernels: list[Array]) -> float:
     return float(np.sqrt(np.sum(squares) / (len(kernels) - 1)) / np.linalg.norm(mean, 2))
 
 
-def collect(folder: Path) -> dict[str, dict[int, tuple[list[Array], list[float]]]]:
+def collect(runs: Iterable[Run]) -> dict[str, dict[int, tuple[list[Array], list[float]]]]:
     """Problem -> width -> kernels at the start and drifts at the end, one of each per trial."""
     found: dict[str, dict[int, tuple[list[Array], list[float]]]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
-    for result, arrays in saved(folder, "ntk_drift.npz"):
+    for run in runs:
+        arrays = run.arrays("ntk_drift.npz")
         if "kernel_start" in arrays:
-            kernels, drifts = found[result["pde"]][result["width"]]
+            kernels, drifts = found[run.pde][run.width]
             kernels.append(arrays["kernel_start"])
             drifts.append(float(arrays["drift"][-1, 0]))
     return found
@@ -39,8 +42,8 @@ def collect(folder: Path) -> dict[str, dict[int, tuple[list[Array], list[float]]
 
 def main() -> None:
     """Draw, and write the numbers."""
-    folder = chosen("runs/theorem2")
-    found = collect(folder)
+    folder, runs = completed("runs/theorem2", "ntk_drift.npz", "theorem2.sh")
+    found = collect(runs)
     if not found:
         sys.exit(f"no ntk_drift.npz with kernel_start in {folder}; multirun_scripts/theorem2.sh makes them")
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -60,8 +63,8 @@ def main() -> None:
     for panel in (left, right):
         panel.set(xscale="log", yscale="log", xlabel="width")
     left.legend(frameon=False)
-    figure.savefig(folder / "theorem2.png", dpi=130)
-    write_csv(folder / "theorem2.csv", ["pde", "width", "trials", "spread", "drift_mean", "drift_std"], rows)
+    header = ["pde", "width", "trials", "spread", "drift_mean", "drift_std"]
+    write_figure(folder / "theorem2", figure, header, rows)
 
 
 if __name__ == "__main__":

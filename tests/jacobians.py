@@ -1,5 +1,6 @@
-"""What tests of the kernel share: residuals of every problem at a few points, and their Jacobian without factors."""
+"""What tests of streams and kernel share: every problem at a few points, derivatives and Jacobians by autograd."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -102,6 +103,13 @@ def loss_at(
         start += count
     assert start == len(r)
     return total
+
+
+def nested(u: Tensor, x: Tensor, name: str, coordinates: Sequence[str]) -> Tensor:
+    """A stream of u (N,) at the points x (N, d), by one torch.autograd.grad per letter behind ``u_``."""
+    for letter in name[2:]:
+        u = torch.autograd.grad(u.sum(), x, create_graph=True)[0][:, list(coordinates).index(letter)]
+    return u
 
 
 def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:

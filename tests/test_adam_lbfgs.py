@@ -13,7 +13,7 @@ from torch.nn.utils import parameters_to_vector
 from training import fit, make_of, parameters, whole_and_resumed
 
 from pinntk.loss import BlockedLoss
-from pinntk.methods.adam_lbfgs import SCALED, AdamLBFGS
+from pinntk.methods.adam_lbfgs import SCALED, AdamLBFGS, LBFGSPhase
 from pinntk.pdes.burgers import Burgers
 from pinntk.references import Reference
 
@@ -120,18 +120,18 @@ def test_phases_follow_each_other_on_other_points(monkeypatch: pytest.MonkeyPatc
 
 def test_new_points_in_the_phase_forget_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=0, lbfgs=12, more={"resample_every": 6})
-    draws: list[tuple[int, int]] = []
+    method.phases.pop(0)
+    (lbfgs,) = method.phases
+    assert isinstance(lbfgs, LBFGSPhase)
+    step, draws = lbfgs.step, list[tuple[int, int]]()
 
     def watched(n: int) -> Tensor:
         losses = step(n)
-        optimizer = method.phases[0].optimizer  # type: ignore[attr-defined]
-        (state,) = optimizer.state.values()
+        (state,) = lbfgs.optimizer.state.values()
         draws.append((method.draw, state["n_iter"]))
         return losses
 
-    method.phases.pop(0)
-    step = method.phases[0].step
-    monkeypatch.setattr(method.phases[0], "step", watched)
+    monkeypatch.setattr(lbfgs, "step", watched)
     fit(method)
     assert draws == [(0, n) for n in range(1, 7)] + [(1, n) for n in range(1, 7)]
 

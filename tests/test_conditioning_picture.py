@@ -27,10 +27,10 @@ def test_the_picture_shows_the_numbers() -> None:
     curves = {str(line.get_label()): line for line in left.lines}
     rows = record["preconditioned"]
     for quantity, label in (("condition", "‖A⁻¹P‖‖P⁻¹b‖/‖u‖"), ("kappa", "κ(P⁻¹A)")):
-        assert set(curves[f"{label}, without P"].get_ydata()) == {record["plain"][quantity]}  # type: ignore[arg-type]
+        assert set(np.asarray(curves[f"{label}, without P"].get_ydata())) == {record["plain"][quantity]}
         assert np.array_equal(curves[f"{label}, levels"].get_xdata(), DROPS)
         assert np.array_equal(curves[f"{label}, levels"].get_ydata(), [row[quantity] for row in rows[:2]])
         assert np.array_equal(curves[f"{label}, whole"].get_xdata(), [1e-3])  # the others were refused
-    assert [list(line.get_ydata()) for line in right.lines] == [[3.0, 4.0], [1.0, 2.0]]  # type: ignore[arg-type]
+    assert [list(np.asarray(line.get_ydata())) for line in right.lines] == [[3.0, 4.0], [1.0, 2.0]]
     record["theorem1"] = {"iteration": [], "left": [], "right": []}
     assert len(draw(record).axes) == 1

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import IO
 
 import pytest
 from omegaconf import OmegaConf
@@ -29,8 +30,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
     path = tmp_path / "result.json"
     path.write_text("old")
 
-    def half(file: object) -> None:
-        file.write(b"ne")  # type: ignore[attr-defined]
+    def half(file: IO[bytes]) -> None:
+        file.write(b"ne")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

@@ -12,9 +12,9 @@ from objectives import random
 from torch import Tensor
 
 from pinntk.hessian import GaussNewton, Hessian, Split
-from pinntk.ntk import FactoredJacobian, spectral_norm
+from pinntk.ntk import FactoredJacobian
 from pinntk.residuals import Batch, Normalization, Residuals
-from pinntk.spectra import SymmetricOperator, norm
+from pinntk.spectra import SymmetricOperator, norm, spectral_norm
 
 problems = pytest.mark.parametrize("name", PDES)
 normalizations = pytest.mark.parametrize("normalization", get_args(Normalization))

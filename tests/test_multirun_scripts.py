@@ -24,8 +24,9 @@ def ran(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_table_of_condition_numbers(tmp_path: Path) -> None:
-    fit(make(steps=0), [Conditioning(str(tmp_path), [0.5, 1e-3], {"cells": 20})])
-    record = json.loads((tmp_path / "conditioning.json").read_text())
+    folder = make_run(tmp_path)
+    fit(make(steps=0), [Conditioning(str(folder), [0.5, 1e-3], {"cells": 20})])
+    record = json.loads((folder / "conditioning.json").read_text())
     ended = ran("conditioning_table.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     rows = [line.split("|")[1:-1] for line in ended.stdout.splitlines()]
@@ -102,9 +103,7 @@ def test_theorem_2(tmp_path: Path) -> None:
         for seed in range(3):
             rows = rng.standard_normal((4, 6))
             kernels[width, seed] = rows @ rows.T
-            folder = tmp_path / f"w{width}" / f"seed{seed}"
-            folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps({"pde": "wave", "width": width, "status": "completed"}))
+            folder = make_run(tmp_path, pde="wave", width=width, seed=seed)
             drift = np.full((2, 3), width + seed)
             np.savez(folder / "ntk_drift.npz", iteration=[0, 5], drift=drift, kernel_start=kernels[width, seed])
     ended = ran("theorem2.py", tmp_path)
@@ -126,18 +125,12 @@ def test_theorem_2(tmp_path: Path) -> None:
 def test_the_table_of_forecasts(tmp_path: Path) -> None:
     made = [("wave", 20, 0, 7.5), ("wave", 10, 0, 1.25), ("wave", 10, 100, 50.0)]
     for k, (pde, width, iteration, horizon) in enumerate(made):
-        folder = tmp_path / f"run{k}"
-        folder.mkdir()
-        record = {"pde": pde, "width": width, "method": "adam", "seed": 0, "status": "completed"}
-        (folder / "result.json").write_text(json.dumps(record))
+        folder = make_run(tmp_path, pde=pde, width=width, settings_hash=f"{k}")
         times = np.linspace(0, 50, 11)
         np.savez(folder / "ntk_forecast.npz", iteration=iteration, horizon=horizon, time=times, horizon_loss=0.125)
     for k, status in enumerate(("failed", None)):  # neither a failed run nor one at work counts
-        folder = tmp_path / f"other{k}"
-        folder.mkdir()
+        folder = make_run(tmp_path, ended=status is not None, status=status, settings_hash=f"other{k}")
         np.savez(folder / "ntk_forecast.npz", iteration=0, horizon=9.0, time=np.zeros(2), horizon_loss=0.125)
-        if status:
-            (folder / "result.json").write_text(json.dumps({**record, "status": status}))
     ended = ran("forecast_table.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[2:] == [
@@ -149,15 +142,14 @@ def test_the_table_of_forecasts(tmp_path: Path) -> None:
 
 
 def test_adam_against_pinn_ntk(tmp_path: Path) -> None:
-    for k, (method, balance) in enumerate([("adam", ""), ("pinn_ntk", "terms")]):
-        folder = tmp_path / f"run{k}"
-        folder.mkdir()
-        record = {"pde": "wave", "method": method, "seed": 3, "l2re": 0.25 / (k + 1), "steps": 200, "seconds": 7.4}
-        (folder / "result.json").write_text(json.dumps({**record, "status": "completed"}))
-        more = f"weights: {{}}, balance: {balance}" if balance else "weights: {initial: 10.0, boundary: 1.0}"
-        (folder / "config.yaml").write_text(f"method: {{steps: 200, {more}}}\n")
+    settings: dict[str, dict[str, Any]] = {
+        "adam": {"weights": {"initial": 10.0, "boundary": 1.0}},
+        "pinn_ntk": {"weights": {}, "balance": "terms"},
+    }
+    for k, (method, of_method) in enumerate(settings.items()):
         rows = "iteration,l2re,lambda_residual\n100,,3.0\n200,0.25,4.0\n" if k else "iteration,l2re\n200,0.25\n"
-        (folder / "metrics.csv").write_text(rows)
+        record: dict[str, Any] = {"pde": "wave", "method": method, "seed": 3, "l2re": 0.25 / (k + 1), "steps": 200}
+        make_run(tmp_path, {"method": of_method}, rows, **record, seconds=7.4)
     ended = ran("pinn_ntk.py", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[2:] == [

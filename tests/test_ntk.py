@@ -13,8 +13,9 @@ from objectives import random
 from torch import Tensor
 
 from pinntk import ntk
-from pinntk.ntk import FactoredJacobian, LayerFactors, Spectrum, layer_gram, spectral_norm
+from pinntk.ntk import FactoredJacobian, LayerFactors, layer_gram
 from pinntk.residuals import Batch, Residuals
+from pinntk.spectra import Spectrum, spectral_norm
 
 problems = pytest.mark.parametrize("name", PDES)
 

@@ -232,7 +232,9 @@ CUTS = [("heat2d", 1), ("heat2d", 20), *((name, 17) for name in lines.PDES)]
 
 @pytest.mark.parametrize("form", ["lagged", "direct"])
 @pytest.mark.parametrize(("name", "cut"), CUTS)
-def test_cut_and_resumed_in_single_precision_is_uninterrupted(name: str, form: str, cut: int, tmp_path: Path) -> None:
+def test_cut_and_resumed_in_single_precision_is_uninterrupted(
+    name: str, form: str, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     precision = "32-true"
     pde, discretization = tiny(name)
     # Some sweeps are enough here: it is not about what they reach.
@@ -252,7 +254,7 @@ def test_cut_and_resumed_in_single_precision_is_uninterrupted(name: str, form: s
             first.stop_requested = True
         return step()
 
-    first._step = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(first, "_step", watched)
     fit(first, [TimedCheckpoint(path, 1e9)], precision=precision)
     assert first.iteration == cut
     resumed = method()
@@ -263,7 +265,7 @@ def test_cut_and_resumed_in_single_precision_is_uninterrupted(name: str, form: s
     assert [r["iteration"] for r in resumed.refreshes] == [0, 10, 20, 30]
 
 
-def test_a_network_that_is_not_finite_ends_the_run_at_a_refresh() -> None:
+def test_a_network_that_is_not_finite_ends_the_run_at_a_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(refresh_every=3, log_every=40)
     method.start(None)
     step = method._step
@@ -271,10 +273,10 @@ def test_a_network_that_is_not_finite_ends_the_run_at_a_refresh() -> None:
     def breaks() -> Tensor:
         loss = step()
         if method.iteration == 6:
-            torch.nn.init.constant_(method.network.layers[0].weight, np.nan)  # type: ignore[arg-type]
+            torch.nn.init.constant_(next(method.network.parameters()), np.nan)
         return loss
 
-    method._step = breaks  # type: ignore[method-assign]
+    monkeypatch.setattr(method, "_step", breaks)
     with pytest.raises(NonFiniteLoss) as raised:
         method.advance(40)
     assert (raised.value.iteration, raised.value.term) == (6, "preconditioned")

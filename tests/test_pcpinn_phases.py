@@ -124,3 +124,10 @@ def test_weights_are_refused() -> None:
     settings = PCPINNGDND.Settings.model_validate({"weights": {"preconditioned": 2.0}})
     with pytest.raises(ValueError, match=r"method.weights: pcpinn_gdnd has one term"):
         PCPINNGDND.check(pde, settings, discretization)
+
+
+@kinds
+def test_points_by_residual_are_refused(kind: type[PhasedPreconditioned]) -> None:
+    with pytest.raises(ValueError, match=rf"points\.by_residual=0\.5: {kind.name} draws nodes"):
+        kind.check_points(PointSettings(by_residual=0.5))
+    kind.check_points(PointSettings())

@@ -12,6 +12,7 @@ import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
 
+from pinntk.discretization import apply_inverse
 from pinntk.pdes.convection import Convection, ConvectionDiscretization
 from pinntk.preconditioner import (
     AMPLIFICATION_LIMIT,
@@ -21,7 +22,6 @@ from pinntk.preconditioner import (
     Preconditioner,
     PreconditionerError,
     WholeMatrix,
-    apply_inverse,
 )
 
 LEVELS, NODES = 6, 20  # SuperLU drops nothing from much smaller blocks

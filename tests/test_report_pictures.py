@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from handmade import make_run
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from pinntk.reading import Run, find_runs
 from pinntk.report import hessian, kernel
@@ -22,7 +23,10 @@ def runs_of(root: Path) -> list[Run]:
 
 
 def lines(panel: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    return {str(one.get_label()): (one.get_xdata().tolist(), one.get_ydata().tolist()) for one in panel.lines}  # type: ignore[union-attr]
+    def numbers(values: ArrayLike) -> list[float]:
+        return list(np.asarray(values).tolist())
+
+    return {str(one.get_label()): (numbers(one.get_xdata()), numbers(one.get_ydata())) for one in panel.lines}
 
 
 def save_drift(folder: Path, drift: Any, iterations: list[int]) -> None:

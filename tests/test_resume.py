@@ -83,7 +83,7 @@ def at_iteration(n: int, act: Callable[[], object]) -> Callable[[], object]:
             if value == n:
                 act()
 
-        Method.iteration = property(lambda self: self.__dict__["_count"], count)  # type: ignore[assignment]
+        pytest.MonkeyPatch().setattr(Method, "iteration", property(lambda self: self.__dict__["_count"], count), False)
 
     return arrange
 
@@ -106,7 +106,7 @@ def when_replacing(name: str, nth: int, *, after: bool) -> Callable[[], object]:
             if last:
                 die()
 
-        os.replace = patched  # type: ignore[assignment]
+        pytest.MonkeyPatch().setattr(os, "replace", patched)
 
     return arrange
 

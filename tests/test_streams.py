@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from jacobians import DECAY, FREQUENCIES, PERIODIC
+from jacobians import DECAY, FREQUENCIES, PERIODIC, assert_close, nested
 from torch import Tensor
 
 from pinntk.network import Network, NetworkSettings
@@ -86,20 +86,6 @@ def by_hand(pde: type[PDE], settings: NetworkSettings, network: Network, x: Tens
     return h[:, 0]
 
 
-def nested(u: Tensor, x: Tensor, name: str, coordinates: Sequence[str]) -> Tensor:
-    """The stream of that name by one torch.autograd.grad per derivative."""
-    for letter in name[2:]:
-        u = torch.autograd.grad(u.sum(), x, create_graph=True)[0][:, list(coordinates).index(letter)]
-    return u
-
-
-def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    assert found.shape == expected.shape
-    scale = float(expected.detach().abs().max())
-    assert scale > 0
-    assert float((found - expected).detach().abs().max()) <= tolerance * scale
-
-
 OPERATORS = {
     "convection": {"u_t": 1.0, "u_x": 40.0},
     "wave": {"u_tt": 1.0, "u_xx": -4.0},
@@ -129,13 +115,14 @@ def test_streams_equal_nested_autograd(
     derivatives = [name for term in pde().terms() for name in term.derivatives]
     expected = {name: nested(u, y, name, pde.coordinates) for name in {*streams.names, *derivatives} - {"L"}}
     if "L" in streams.names:
-        expected["L"] = sum(factor * expected[name] for name, factor in OPERATORS[pde.name].items())  # type: ignore[assignment]
-    assert_close(network(x), u)
+        parts = [factor * expected[name] for name, factor in OPERATORS[pde.name].items()]
+        expected["L"] = torch.stack(parts).sum(0)
+    assert_close(network(x).detach(), u.detach())
     # A loss that depends on every stream and not linearly, for the gradients with respect to the parameters.
     # Each stream is divided by its size, or the largest would hide mistakes in the others.
     loss_found, loss_expected = torch.zeros(()), torch.zeros(())
     for weight, name in enumerate(streams.names, start=1):
-        assert_close(found[name], expected[name])
+        assert_close(found[name].detach(), expected[name].detach())
         size = expected[name].detach().abs().max()
         loss_found = loss_found + weight * (found[name] / size - 0.1 * weight).square().mean()
         loss_expected = loss_expected + weight * (expected[name] / size - 0.1 * weight).square().mean()
@@ -179,7 +166,7 @@ def test_replaced_periodic_input_makes_u_periodic(normalize: bool) -> None:
     streams = Streams(["u_xx", "u_t"], Convection.coordinates)
     here, there = network.streams(x, streams), network.streams(shifted, streams)
     for name in streams.names:
-        assert_close(there[name], here[name], 1e-12)
+        assert_close(there[name].detach(), here[name].detach(), 1e-12)
     half = x + torch.tensor([math.pi, 0.0], dtype=torch.float64)
     assert (network(half) - network(x)).abs().max() > 1e-2
     # With the coordinate kept beside the feature the network is not periodic.
@@ -196,7 +183,7 @@ def test_float32_network_computes_in_float32() -> None:
     expected, found = double.streams(x, streams), single.streams(x.float(), streams)
     for name in streams.names:
         assert found[name].dtype == torch.float32
-        assert_close(found[name].double(), expected[name], 1e-5)
+        assert_close(found[name].detach().double(), expected[name].detach(), 1e-5)
 
 
 @pytest.mark.parametrize(

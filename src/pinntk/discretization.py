@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from pinntk.preconditioner import (
     Preconditioner,
     PreconditionerError,
     WholeMatrix,
-    apply_inverse,
 )
 
 __all__ = [
@@ -224,6 +223,36 @@ class DiscreteProblem(ABC):
             left = max(left, largest)
             first = last
         return Correction(values, left, sweeps, factorizations, factor_seconds, time.perf_counter() - begin)
+
+
+class _ApplyInverse(torch.autograd.Function):
+    """``r -> P^-1 r`` or ``r -> P^-T r``: each is the other's backward, so derivatives of every order exist."""
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
+        ctx.preconditioner, ctx.transposed = preconditioner, transposed
+        values = r.detach().to("cpu", torch.float64).numpy()
+        solved = preconditioner.solve_transposed(values) if transposed else preconditioner.solve(values)
+        return torch.from_numpy(solved).to(r)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _applied(gradients[0], ctx.preconditioner, not ctx.transposed), None, None
+
+
+def _applied(r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
+    # torch leaves apply without types.
+    solved: Tensor = _ApplyInverse.apply(r, preconditioner, transposed)  # type: ignore[no-untyped-call]
+    return solved
+
+
+def apply_inverse(preconditioner: Preconditioner, r: Tensor) -> Tensor:
+    """``P^-1 r``, differentiable any number of times.
+
+    r is a tensor (levels, nodes) of any device and dtype; the substitution is done on the CPU in float64. The
+    gradient is ``P^-T`` times the incoming one. Errors as in `BlockTriangular.solve`.
+    """
+    return _applied(r, preconditioner, False)
 
 
 @contextmanager

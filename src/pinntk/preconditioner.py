@@ -1,4 +1,4 @@
-"""The preconditioner of a discrete system that marches in time, and its inverse as a differentiable operation.
+"""The preconditioner of a discrete system that marches in time.
 
 Schemes with one or two earlier levels make the Jacobian block lower-triangular in time,
 
@@ -19,9 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Array = NDArray[np.float64]
 AMPLIFICATION_LIMIT = 1e10
@@ -277,29 +275,3 @@ def random_signs(*shape: int) -> Array:
 
 FACTORS: dict[str, type[BlockTriangular] | type[WholeMatrix]] = {"levels": BlockTriangular, "whole": WholeMatrix}
 """What is factored, by the name that settings have for it."""
-
-
-class _ApplyInverse(torch.autograd.Function):
-    """``r -> P^-1 r`` or ``r -> P^-T r``: each is the other's backward, so derivatives of every order exist."""
-
-    @staticmethod
-    def forward(ctx: Any, r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
-        ctx.preconditioner, ctx.transposed = preconditioner, transposed
-        values = r.detach().to("cpu", torch.float64).numpy()
-        solved = preconditioner.solve_transposed(values) if transposed else preconditioner.solve(values)
-        return torch.from_numpy(solved).to(r)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        solved = _ApplyInverse.apply(gradients[0], ctx.preconditioner, not ctx.transposed)  # type: ignore[no-untyped-call]
-        return solved, None, None
-
-
-def apply_inverse(preconditioner: Preconditioner, r: Tensor) -> Tensor:
-    """``P^-1 r``, differentiable any number of times.
-
-    r is a tensor (levels, nodes) of any device and dtype; the substitution is done on the CPU in float64. The
-    gradient is ``P^-T`` times the incoming one. Errors as in `BlockTriangular.solve`.
-    """
-    solved: Tensor = _ApplyInverse.apply(r, preconditioner, False)  # type: ignore[no-untyped-call]
-    return solved

@@ -137,6 +137,7 @@ class RunSettings(BaseModel):
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: self.method_class.check_size(self.method, self._parameters()),
+            lambda: self.method_class.check_points(self.points),
         ]
         for check in checks:
             try:

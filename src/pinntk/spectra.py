@@ -1,21 +1,58 @@
-"""Symmetric matrices of parameters by parameters that are known by their products alone, and their spectra."""
+"""Spectra of symmetric matrices: of kernels, and of matrices of parameters that are known by their products alone."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from pinntk.ntk import spectral_norm
 from pinntk.pdes.base import Array
 
 DENSE_LIMIT = 5000
 """Parameters up to which ``dense`` makes a matrix: 200 MB in float64."""
 SMALL = 64
 """Parameters up to which a norm is that of the dense matrix: Lanczos gains nothing there."""
+
+
+def spectral_norm(matrix: Tensor) -> float:
+    """Largest absolute eigenvalue of a symmetric matrix."""
+    return float(torch.linalg.eigvalsh(matrix).abs().max())
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of a kernel, or of one of its diagonal blocks."""
+
+    values: Tensor
+    """(N,), the largest first; those that rounding made negative are 0."""
+
+    @classmethod
+    def of(cls, kernel: Tensor) -> Spectrum:
+        """By a symmetric eigensolver, to the largest eigenvalue times the rounding error of the dtype."""
+        return cls(torch.linalg.eigvalsh(kernel).flip(0).clamp(min=0))
+
+    @property
+    def largest(self) -> float:
+        """``|K|_2``."""
+        return float(self.values[0])
+
+    @property
+    def smallest(self) -> float:
+        """``mu`` of the Polyak-Lojasiewicz inequality ``1/2 |grad L|^2 >= mu L`` of the sum loss ``L = 1/2 |r|^2``.
+
+        For ``|grad L|^2 = r^T K r >= lambda_min |r|^2`` (Liu, Zhu, Belkin 2022, section 3.1).
+        """
+        return float(self.values[-1])
+
+    @property
+    def effective_rank(self) -> float:
+        """``exp(-sum p log p)`` with ``p = lambda / Tr K`` (Roy, Vetterli 2007): how many directions count."""
+        p = self.values / self.values.sum()
+        return float(torch.exp(-torch.special.xlogy(p, p).sum()))
 
 
 class SymmetricOperator(ABC):

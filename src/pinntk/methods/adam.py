@@ -56,6 +56,19 @@ class AdamPhaseSettings(AdamSettings, PhaseSettings):
     """Settings of an Adam phase among others."""
 
 
+class AdamFirst(PhasedMethod):
+    """Base of the methods that begin with Adam; they append their own phases to ``plan``."""
+
+    class Settings(MethodSettings):
+        """What these methods have."""
+
+        adam: AdamPhaseSettings = AdamPhaseSettings(steps=500)
+
+    def plan(self) -> list[Phase]:
+        settings: AdamPhaseSettings = self.settings.adam
+        return [AdamPhase(self, settings.steps, settings, settings.stagnation)]
+
+
 class AdamMethod(PhasedMethod):
     """Adam alone."""
 

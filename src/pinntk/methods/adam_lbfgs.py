@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
-from pinntk.methods.base import MethodSettings
-from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings, gradients
+from pinntk.methods.adam import AdamFirst, AdamPhaseSettings
+from pinntk.methods.objective import WeightedObjective
+from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.network import Positive
+from pinntk.optim.objective import Point
 
 SCALED = 1e6
 """torch's L-BFGS drops pairs (s, y) with ``y.s <= 1e-10`` whatever the scale of the loss, so that it would forget its
@@ -38,18 +38,6 @@ class LBFGSSettings(PhaseSettings):
     """Iterations between two draws of the points, at which the history is forgotten; null: the same points."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """What is known at some parameters."""
-
-    theta: Tensor
-    """(P,)"""
-    losses: Tensor
-    """Weighted total and terms, (1 + T,)."""
-    gradient: list[Tensor]
-    """Of the weighted total, parameter by parameter."""
-
-
 class LBFGSPhase(Phase):
     """torch's L-BFGS with a strong Wolfe line search, one iteration at a time.
 
@@ -68,12 +56,13 @@ class LBFGSPhase(Phase):
 
     def start(self, state: Mapping[str, Any] | None) -> None:
         self.parameters = list(self.method.network.parameters())
+        self.objective = WeightedObjective(self.method)
         self._draw, self._scale, self._seen = self.method.draw, None, []
         self._make()
         if state is not None:
             self.optimizer.load_state_dict(state["optimizer"])
             self._draw, self._scale, self._fresh = state["draw"], state["scale"], state["fresh"]
-            self._seen = [Point(**point) for point in state["seen"]]
+            self._seen = [Point(*(x.to(self.method.weights) for x in tensors)) for tensors in state["seen"]]
 
     def _make(self) -> None:
         """An optimiser without history."""
@@ -95,22 +84,21 @@ class LBFGSPhase(Phase):
             "draw": self._draw,
             "scale": self._scale,
             "fresh": self._fresh,
-            "seen": [vars(point) for point in self._seen],
+            "seen": [point.tensors for point in self._seen],
         }
 
     def step(self, n: int) -> Tensor:
         if self._draw != self.method.draw:
             self._draw, self._seen = self.method.draw, []
             self._make()
-        theta = self.method.network.vector()
-        before = self._evaluate(theta)
+        before = self._evaluate()
         self.optimizer.step(self._closure)
-        after = self._evaluate(self.method.network.vector())
-        if after.losses[0] < before.losses[0]:
+        after = self._evaluate()
+        if after.loss < before.loss:
             self._fresh = False
-            self._judge(after, float((after.theta - theta).abs().max()))
+            self._judge(after, float((after.theta - before.theta).abs().max()))
         else:  # torch accepts what its line search ends with, be it higher or not a number
-            self.method.network.assign(theta)
+            self.objective.assign(before.theta)
             if self._fresh:
                 self.reason = "the line search finds no lower loss"
             else:
@@ -120,38 +108,39 @@ class LBFGSPhase(Phase):
         return before.losses
 
     def _judge(self, point: Point, moved: float) -> None:
-        largest = max(float(g.abs().max()) for g in point.gradient)
+        largest = float(point.gradient.abs().max())
         if largest <= self.settings.tolerance_grad:
             self.reason = f"gradient {largest:.1e} within tolerance_grad={self.settings.tolerance_grad:g}"
         elif moved <= self.settings.tolerance_change:
             self.reason = f"step {moved:.1e} within tolerance_change={self.settings.tolerance_change:g}"
 
     def _closure(self) -> Tensor:
-        point = self._evaluate(self.method.network.vector())
+        point = self._evaluate()
         assert self._scale is not None
         # torch's line search breaks down on what is not finite: show it a high plateau instead.
-        finite = all(bool(torch.isfinite(part).all()) for part in (point.losses, *point.gradient))
-        for parameter, part in zip(self.parameters, point.gradient, strict=True):
-            parameter.grad = self._scale * part if finite else torch.zeros_like(part)
-        return self._scale * point.losses[0] if finite else point.losses.new_tensor(PLATEAU)
+        gradient = self._scale * point.gradient if point.finite else torch.zeros_like(point.gradient)
+        pieces = gradient.split([parameter.numel() for parameter in self.parameters])
+        for parameter, piece in zip(self.parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+        return self._scale * point.losses[0] if point.finite else point.losses.new_tensor(PLATEAU)
 
-    def _evaluate(self, theta: Tensor) -> Point:
-        """Losses and gradient at theta, the network's current parameters."""
+    def _evaluate(self) -> Point:
+        """Losses and gradient at the network's current parameters."""
+        theta = self.objective.parameters()
         for point in self._seen:
             if torch.equal(point.theta, theta):
                 return point
-        losses = self.method.set_gradients()
+        point = Point(theta, *self.objective.evaluate())
         if self._scale is None:
-            self._scale = SCALED / max(float(losses[0]), torch.finfo(losses.dtype).tiny)
-        point = Point(theta, losses, gradients(self.parameters))
+            self._scale = SCALED / max(point.loss, torch.finfo(theta.dtype).tiny)
         self._seen.append(point)
         return point
 
 
-class AdamLBFGS(PhasedMethod):
+class AdamLBFGS(AdamFirst):
     """Adam, then L-BFGS, on the weighted losses of the residual terms."""
 
-    class Settings(MethodSettings):
+    class Settings(AdamFirst.Settings):
         """Settings of ``adam_lbfgs``."""
 
         adam: AdamPhaseSettings = AdamPhaseSettings(steps=1_000)
@@ -160,8 +149,4 @@ class AdamLBFGS(PhasedMethod):
     name: ClassVar[str] = "adam_lbfgs"
 
     def plan(self) -> list[Phase]:
-        settings: AdamPhaseSettings = self.settings.adam
-        return [
-            AdamPhase(self, settings.steps, settings, settings.stagnation),
-            LBFGSPhase(self, self.settings.lbfgs),
-        ]
+        return [*super().plan(), LBFGSPhase(self, self.settings.lbfgs)]

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -59,14 +60,6 @@ class MethodSettings(BaseModel):
     """Fixed factor per residual term; 1 where a term is not named."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
     """Iterations per block: between two logged points, and between two chances to save."""
-
-
-class Blocks:
-    """An endless supply of nothing: Lightning wants a loader, and the points live in the module."""
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield 0
 
 
 class Method(pl.LightningModule):
@@ -151,6 +144,11 @@ class Method(pl.LightningModule):
     @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         """Raise ValueError, naming a key, where the network has too many parameters for the method."""
+        return
+
+    @classmethod
+    def check_points(cls, points: PointSettings) -> None:
+        """Raise ValueError, naming the key, where the method has no use for such points."""
         return
 
     def figures(self, reference: Reference) -> dict[str, Any]:
@@ -260,9 +258,9 @@ class Method(pl.LightningModule):
 
     # --- Lightning ----------------------------------------------------------------------------------------------------
 
-    def blocks(self) -> Blocks:
-        """The loader for ``Trainer.fit``."""
-        return Blocks()
+    def blocks(self) -> Iterable[int]:
+        """The loader for ``Trainer.fit``, which wants one: an endless supply of nothing, for the points live here."""
+        return repeat(0)
 
     def configure_optimizers(self) -> list[Optimizer]:
         return []  # raw optimisers, kept and saved by the method

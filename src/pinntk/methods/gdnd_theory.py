@@ -13,9 +13,8 @@ from pinntk.methods.base import MethodSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.network import Positive
-from pinntk.ntk import Spectrum
 from pinntk.optim.damped_newton import SingularHessian, damped_newton_step
-from pinntk.spectra import DENSE_LIMIT, norm
+from pinntk.spectra import DENSE_LIMIT, Spectrum, norm
 
 KERNEL_LIMIT = 3000
 """Residuals up to which the kernel's smallest eigenvalue is computed."""
@@ -33,6 +32,7 @@ class DescentSettings(PhaseSettings):
 class NewtonSettings(PhaseSettings):
     """Settings of the damped Newton steps."""
 
+    limit: ClassVar[tuple[int, str] | None] = DENSE_LIMIT, "exact Newton step"
     learning_rate: Positive = 5 / 6
     """eta_2; Theorem 4 has 5/6."""
     damping: Annotated[float, Field(ge=0)] = 1e-6
@@ -144,15 +144,6 @@ class GDNDTheory(PhasedMethod):
         newton: NewtonSettings = NewtonSettings(steps=20)
 
     name: ClassVar[str] = "gdnd_theory"
-
-    @classmethod
-    def check_size(cls, settings: MethodSettings, parameters: int) -> None:
-        assert isinstance(settings, GDNDTheory.Settings)
-        if settings.newton.steps and parameters > DENSE_LIMIT:
-            raise ValueError(
-                f"network.width: gdnd_theory's exact Newton step takes at most {DENSE_LIMIT} parameters, this network"
-                f" has {parameters}; allowed is a smaller network, or method.newton.steps=0"
-            )
 
     def plan(self) -> list[Phase]:
         return [DescentPhase(self, self.settings.descent), NewtonPhase(self, self.settings.newton)]

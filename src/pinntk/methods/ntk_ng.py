@@ -9,8 +9,7 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
-from pinntk.methods.base import MethodSettings
+from pinntk.methods.adam import AdamFirst
 from pinntk.methods.objective import WeightedLeastSquares
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.methods.pinn_ntk import balanced
@@ -81,20 +80,15 @@ class NaturalGradientPhase(Phase):
         return {"solver": self.optimizer.way}
 
 
-class NTKNaturalGradient(PhasedMethod):
+class NTKNaturalGradient(AdamFirst):
     """A short Adam phase, then natural gradient steps in kernel space, on the weighted residual terms."""
 
-    class Settings(MethodSettings):
+    class Settings(AdamFirst.Settings):
         """Settings of ``ntk_ng``."""
 
-        adam: AdamPhaseSettings = AdamPhaseSettings(steps=500)
         natural_gradient: NaturalGradientPhaseSettings = NaturalGradientPhaseSettings(steps=1_000)
 
     name: ClassVar[str] = "ntk_ng"
 
     def plan(self) -> list[Phase]:
-        adam: AdamPhaseSettings = self.settings.adam
-        return [
-            AdamPhase(self, adam.steps, adam, adam.stagnation),
-            NaturalGradientPhase(self, self.settings.natural_gradient),
-        ]
+        return [*super().plan(), NaturalGradientPhase(self, self.settings.natural_gradient)]

@@ -18,7 +18,26 @@ from pinntk.spectra import SymmetricOperator
 Curvature = Literal["hessian", "gauss_newton"]
 
 
-class WeightedObjective:
+class NetworkObjective:
+    """A function of a method's network in the flat vector theta of its parameters, (P,).
+
+    Args:
+        method: a started method of phases.
+    """
+
+    def __init__(self, method: PhasedMethod) -> None:
+        self.method = method
+
+    def parameters(self) -> Tensor:
+        """theta, (P,)."""
+        return self.method.network.vector()
+
+    def assign(self, theta: Tensor) -> None:
+        """Give the network the parameters theta, (P,)."""
+        self.method.network.assign(theta)
+
+
+class WeightedObjective(NetworkObjective):
     """``L = sum over terms of w L_term`` at the method's current points, in the flat vector of parameters.
 
     Args:
@@ -32,17 +51,9 @@ class WeightedObjective:
     losses: Tensor
 
     def __init__(self, method: PhasedMethod, kind: Curvature = "hessian") -> None:
-        self.method = method
+        super().__init__(method)
         self.kind = kind
         self._variables = list(method.network.parameters())
-
-    def parameters(self) -> Tensor:
-        """theta, (P,)."""
-        return self.method.network.vector()
-
-    def assign(self, theta: Tensor) -> None:
-        """Give the network the parameters theta, (P,)."""
-        self.method.network.assign(theta)
 
     def loss(self) -> Tensor:
         """L, a scalar."""
@@ -73,7 +84,7 @@ class WeightedObjective:
         return lambda v: operator @ v
 
 
-class WeightedLeastSquares:
+class WeightedLeastSquares(NetworkObjective):
     """The same loss as ``L = 1/2 |r|^2``: every residual times the square root of the loss's second derivative in it.
 
     Args:
@@ -87,16 +98,8 @@ class WeightedLeastSquares:
     losses: Tensor
 
     def __init__(self, method: PhasedMethod) -> None:
-        self.method = method
+        super().__init__(method)
         self.lambdas = torch.ones_like(method.weights)
-
-    def parameters(self) -> Tensor:
-        """theta, (P,)."""
-        return self.method.network.vector()
-
-    def assign(self, theta: Tensor) -> None:
-        """Give the network the parameters theta, (P,)."""
-        self.method.network.assign(theta)
 
     def residuals(self) -> Tensor:
         """r, (N,), in the order of the terms."""

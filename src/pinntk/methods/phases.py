@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, StrictInt
 from torch import Tensor
 
 from pinntk.loss import BlockedLoss
-from pinntk.methods.base import Method, Steps
+from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.network import STRICT
 from pinntk.references import Reference
 
@@ -36,6 +36,8 @@ NEVER = Stagnation()
 class PhaseSettings(BaseModel):
     """What every phase has."""
 
+    limit: ClassVar[tuple[int, str] | None] = None
+    """How many parameters the phase can take, and what of it takes no more, in words; None: any number."""
     model_config = STRICT
     steps: Steps
     """At most."""
@@ -103,6 +105,16 @@ class PhasedMethod(Method):
 
     weights: Tensor
     """Of the terms, (T,)."""
+
+    @classmethod
+    def check_size(cls, settings: MethodSettings, parameters: int) -> None:
+        for key, phase in settings:
+            if isinstance(phase, PhaseSettings) and phase.steps and phase.limit and parameters > phase.limit[0]:
+                most, what = phase.limit
+                raise ValueError(
+                    f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
+                    f" {parameters}; allowed is a smaller network, or method.{key}.steps=0"
+                )
 
     @abstractmethod
     def plan(self) -> list[Phase]:

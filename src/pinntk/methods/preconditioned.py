@@ -16,6 +16,7 @@ import torch
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError
 from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss
 from pinntk.pdes.base import PDE, Array
+from pinntk.points import PointSettings
 from pinntk.references import Reference
 
 
@@ -42,6 +43,13 @@ class Preconditioned(Method):
         if settings.weights:
             raise ValueError(f"method.weights: {cls.name} has one term, its preconditioned residual; allowed is {{}}")
         pde.discretize(discretization)  # a grid that cannot hold the problem is refused
+
+    @classmethod
+    def check_points(cls, points: PointSettings) -> None:
+        if points.by_residual:
+            raise ValueError(
+                f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes of its grid at random; allowed is 0"
+            )
 
     def values(self) -> Array:
         """The network's values on the grid, float64, of the grid's shape."""

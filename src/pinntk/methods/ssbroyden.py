@@ -8,19 +8,17 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamPhase, AdamPhaseSettings
-from pinntk.methods.base import MethodSettings
+from pinntk.methods.adam import AdamFirst
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
-
-LIMIT = 8000
-"""Parameters up to which the inverse Hessian is held: 512 MB in float64, and as much in a checkpoint."""
 
 
 class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
     """Settings of a self-scaled Broyden phase."""
 
+    limit: ClassVar[tuple[int, str] | None] = 8000, "inverse Hessian"
+    """Of 512 MB in float64, and as much in a checkpoint."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between two draws of the points, over which the inverse Hessian is kept; null: the same points."""
 
@@ -56,29 +54,15 @@ class SSBroydenPhase(Phase):
         return {"step_length": self.optimizer.step_length, "resets": self.optimizer.resets}
 
 
-class SSBroydenMethod(PhasedMethod):
+class SSBroydenMethod(AdamFirst):
     """Adam, then self-scaled Broyden, on the weighted losses of the residual terms."""
 
-    class Settings(MethodSettings):
+    class Settings(AdamFirst.Settings):
         """Settings of ``ssbroyden``."""
 
-        adam: AdamPhaseSettings = AdamPhaseSettings(steps=500)
         ssbroyden: SSBroydenPhaseSettings = SSBroydenPhaseSettings(steps=10_000)
 
     name: ClassVar[str] = "ssbroyden"
 
-    @classmethod
-    def check_size(cls, settings: MethodSettings, parameters: int) -> None:
-        assert isinstance(settings, SSBroydenMethod.Settings)
-        if settings.ssbroyden.steps and parameters > LIMIT:
-            raise ValueError(
-                f"network.width: ssbroyden's inverse Hessian takes at most {LIMIT} parameters, this network"
-                f" has {parameters}; allowed is a smaller network, or method.ssbroyden.steps=0"
-            )
-
     def plan(self) -> list[Phase]:
-        adam: AdamPhaseSettings = self.settings.adam
-        return [
-            AdamPhase(self, adam.steps, adam, adam.stagnation),
-            SSBroydenPhase(self, self.settings.ssbroyden),
-        ]
+        return [*super().plan(), SSBroydenPhase(self, self.settings.ssbroyden)]

@@ -1,8 +1,11 @@
-"""What an optimiser of second order asks of a problem: loss, gradient and curvature in a flat vector of parameters."""
+"""What optimisers ask of a problem: loss, gradient and curvature in a flat vector of parameters."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -28,3 +31,28 @@ class Objective(Protocol):
 
     def curvature(self) -> Product:
         """Products with the Hessian of L, or its Gauss-Newton matrix, at the parameters of this moment."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is known of a loss at some parameters, kept so that a line search need not ask again."""
+
+    theta: Tensor
+    """(P,)"""
+    losses: Tensor
+    """L and whatever is to be known with it, (k,), L first."""
+    gradient: Tensor
+    """Of L, (P,)."""
+
+    @cached_property
+    def loss(self) -> float:
+        return float(self.losses[0])
+
+    @cached_property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and bool(self.gradient.isfinite().all())
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What a checkpoint has of it."""
+        return self.theta, self.losses, self.gradient

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -21,6 +19,7 @@ from scipy.optimize import line_search
 from torch import Tensor
 
 from pinntk.network import STRICT
+from pinntk.optim.objective import Point
 
 
 class Differentiable(Protocol):
@@ -46,26 +45,6 @@ class SSBroydenSettings(BaseModel):
     """c2: the part of the slope that may be left."""
     max_trials: Annotated[StrictInt, Field(ge=1, le=1000)] = 20
     """Of one line search."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """What is known at some parameters."""
-
-    theta: Tensor
-    """(P,)"""
-    losses: Tensor
-    """(k,), L first."""
-    gradient: Tensor
-    """(P,)"""
-
-    @cached_property
-    def loss(self) -> float:
-        return float(self.losses[0])
-
-    @cached_property
-    def finite(self) -> bool:
-        return math.isfinite(self.loss) and bool(self.gradient.isfinite().all())
 
 
 class SSBroyden:
@@ -201,7 +180,7 @@ class SSBroyden:
         return {
             **{name: getattr(self, name) for name in self._SAVED},
             "inverse": self.inverse,
-            "now": None if self._now is None else (self._now.theta, self._now.losses, self._now.gradient),
+            "now": None if self._now is None else self._now.tensors,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -8,13 +8,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from pinntk.reading import Run
 from pinntk.report import hessian, kernel
 from pinntk.report.curves import curves
-from pinntk.report.series import find_series
+from pinntk.report.series import Series, find_series
 from pinntk.report.table import Row, Table, method_title
 from pinntk.report.text import number
 
@@ -69,42 +70,54 @@ def pictures(runs: Sequence[Run], table: Table, complain: Callable[[str], None])
 
 def _kernel(runs: Sequence[Run]) -> Iterator[Picture]:
     series = find_series(runs, kernel.CALLBACK)
-    if not series:
-        return
-    figure, rows = kernel.figure_1a(series)
     caption = (
         "Drift of the neural tangent kernel along the training, for each width m: mean over the completed trials, and"
         " one standard deviation to either side."
     )
-    yield Picture("fig1a", "Figure 1", "Figure 1a", caption, png(figure), [kernel.COLUMNS, *rows])
-    for problem in dict.fromkeys(one.problem for one in series):
-        caption = (
-            "Eigenvalues of the kernel and of its diagonal blocks at the start (dashed) and at the end of the training,"
-            " for each width m; of the trial with the lowest seed. What lies below 1e-16 of the largest is rounding."
-        )
-        figure = kernel.kernel_spectra([one for one in series if one.problem == problem])
-        yield Picture(f"kernel_{slug(problem)}", "Kernel spectra", problem, caption, png(figure))
+    yield from _figure_1("a", series, kernel.figure_1a, kernel.COLUMNS, caption)
+    caption = (
+        "Eigenvalues of the kernel and of its diagonal blocks at the start (dashed) and at the end of the training,"
+        " for each width m; of the trial with the lowest seed. What lies below 1e-16 of the largest is rounding."
+    )
+    yield from _spectra("Kernel", series, kernel.kernel_spectra, caption)
 
 
 def _hessian(runs: Sequence[Run]) -> Iterator[Picture]:
     series = find_series(runs, hessian.CALLBACK)
-    if not series:
-        return
-    figure, rows = hessian.figure_1b(series)
     caption = (
         "Spectral norm of the Hessian of L_r where the runs began, the part of it beyond Gauss-Newton, and, where the"
         " whole matrix was looked at, its share of large entries (Theorem 3); mean over the completed trials, and one"
         " standard deviation to either side."
     )
-    yield Picture("fig1b", "Figure 1", "Figure 1b", caption, png(figure), [hessian.COLUMNS, *rows])
+    yield from _figure_1("b", series, hessian.figure_1b, hessian.COLUMNS, caption)
+    caption = (
+        "Share of the Hessian's eigenvalues above a value, for L_r and the whole loss L, at the start and at"
+        " the end of the training, for each width m; of the trial with the lowest seed."
+    )
+    yield from _spectra("Hessian", series, hessian.hessian_spectra, caption)
+
+
+def _figure_1(
+    part: str,
+    series: Sequence[Series],
+    draw: Callable[[Sequence[Series]], tuple[Figure, list[list[Any]]]],
+    columns: Sequence[str],
+    caption: str,
+) -> Iterator[Picture]:
+    """Of all problems together; none where there are no series."""
+    if series:
+        figure, rows = draw(series)
+        yield Picture(f"fig1{part}", "Figure 1", f"Figure 1{part}", caption, png(figure), [columns, *rows])
+
+
+def _spectra(
+    matrix: str, series: Sequence[Series], draw: Callable[[Sequence[Series]], Figure | None], caption: str
+) -> Iterator[Picture]:
+    """One per problem that has any."""
     for problem in dict.fromkeys(one.problem for one in series):
-        spectra = hessian.hessian_spectra([one for one in series if one.problem == problem])
-        if spectra is not None:
-            caption = (
-                "Share of the Hessian's eigenvalues above a value, for L_r and the whole loss L, at the start and at"
-                " the end of the training, for each width m; of the trial with the lowest seed."
-            )
-            yield Picture(f"hessian_{slug(problem)}", "Hessian spectra", problem, caption, png(spectra))
+        figure = draw([one for one in series if one.problem == problem])
+        if figure is not None:
+            yield Picture(f"{matrix.lower()}_{slug(problem)}", f"{matrix} spectra", problem, caption, png(figure))
 
 
 def _curves(row: Row) -> Iterator[Picture]:
