@@ -149,6 +149,11 @@ def _sweep(start: Callable[[], None]) -> int:
         code = 130
     except SystemExit as stopped:
         code = int(stopped.code or 0)
+    except Exception as error:
+        if not launchers.started:  # nothing has been done yet
+            raise
+        print(f"error: the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
+        code = 1
     finally:
         found = [record for folder in launchers.started for record in sweep.records(folder)]
         if found:
