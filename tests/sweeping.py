@@ -1,4 +1,4 @@
-"""What tests of sweeps share: a callback that lets chosen jobs end badly, and the command line in a process of its own."""
+"""What tests of sweeps share: a callback that lets chosen jobs end badly, the command line in a process of its own."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def completed(folder: Path) -> dict[str, bytes]:
 def rows(out: str) -> list[Sequence[str]]:
     """The table at the end, its rows as words."""
     lines = out.split("\njob  status")[-1].splitlines()[1:]
-    end = next(k for k, line in enumerate(lines) if re.fullmatch(r"\d+ (completed|failed|interrupted|not run)(, .*)?", line))
+    end = next(
+        k for k, line in enumerate(lines) if re.fullmatch(r"\d+ (completed|failed|interrupted|not run)(, .*)?", line)
+    )
     return [line.split(maxsplit=3) for line in lines[:end]]
 
 

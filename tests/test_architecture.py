@@ -23,7 +23,21 @@ LAYERS: list[set[str]] = [
 """From the bottom to the top; a module imports from its own package and from the layers below."""
 LEAVES = {"metrics_csv"}
 """Import nothing of pinntk, and are imported by no layer."""
-FRONT = {"", "checkpoints", "cli", "composition", "devices", "folder", "launchers", "overrides", "record", "run", "settings", "stopping", "sweep"}
+FRONT = {
+    "",
+    "checkpoints",
+    "cli",
+    "composition",
+    "devices",
+    "folder",
+    "launchers",
+    "overrides",
+    "record",
+    "run",
+    "settings",
+    "stopping",
+    "sweep",
+}
 FRONT |= {"train", "trained", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}

@@ -80,7 +80,9 @@ def test_the_device_of_a_killed_job_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("variable", "names"), [(None, ["0", "1"]), ("3,GPU-b", ["3", "GPU-b"]), ("3", ["3"])])
-def test_devices_are_those_that_cuda_sees(variable: str | None, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_are_those_that_cuda_sees(
+    variable: str | None, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if variable is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)

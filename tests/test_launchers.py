@@ -92,13 +92,14 @@ def test_what_is_not_installed_is_one_line(name: str, package: str, cli: Cli, mo
         ("hydra/launcher=local trainer.accelerator=gpu", ["trainer.accelerator=gpu", "hydra/launcher=gpus"]),
         ("hydra/launcher=local hydra.launcher.jobs=0", ["hydra.launcher.jobs=0", "at least 1"]),
         ("hydra/launcher=local hydra.launcher.jobs=two", ["hydra.launcher.jobs=two", "whole number"]),
-        ("hydra/launcher=slurm hydra.launcher.cluster=local +hydra.launcher.parameters.foo_bar=1", ["foo"]),
+        ("hydra/launcher=slurm +hydra.launcher.parameters.foo_bar=1", ["foo"]),
     ],
 )
 def test_a_launcher_that_cannot_work_says_so(
     words: str, fragments: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmExecutor.affinity", classmethod(lambda cls: 2))
     monkeypatch.setattr("pinntk.composition.Composer.check_sweep", lambda self, words: None)
     ended = cli(*FAST, "-m", "seed=0,1", *words.split())
     assert ended.code == 2

@@ -39,13 +39,13 @@ def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     assert found[2][3] == "seed=2  (ZeroDivisionError: a bug)"
     assert float(found[0][2]) == float(f"{json.loads(results(tmp_path)['seed0'])['l2re']:.2e}")
     assert "2 completed, 2 failed, 1 interrupted" in out
-    assert sorted(int(seed) for seed, in noted(tmp_path, "finished")) == [0, 4]
+    assert sorted(int(seed) for (seed,) in noted(tmp_path, "finished")) == [0, 4]
     before = completed(tmp_path)
     # Nothing is in their way any more: what was cut goes on, what is finished is left alone.
     code, out, err = sweep(tmp_path, "seed=range(5)", "method.steps=10", *LAUNCHERS[launcher])
     assert code == 0, err
     assert {row[1] for row in rows(out)} == {"completed"}
-    assert sorted(int(seed) for seed, in noted(tmp_path, "finished")) == [0, 1, 2, 3, 4]
+    assert sorted(int(seed) for (seed,) in noted(tmp_path, "finished")) == [0, 1, 2, 3, 4]
     assert before.items() <= completed(tmp_path).items()
     assert result_of(next(tmp_path.glob("runs/**/seed3")))["threads"] == 1
 
@@ -62,7 +62,7 @@ def test_a_killed_sweep_is_started_again(launcher: str, tmp_path: Path) -> None:
     assert code == 0, err
     assert len(rows(out)) == len(completed(tmp_path)) == 4
     assert before.items() <= completed(tmp_path).items()
-    assert sorted(seed for seed, in noted(tmp_path, "finished")) == ["0", "1", "2", "3"]
+    assert sorted(seed for (seed,) in noted(tmp_path, "finished")) == ["0", "1", "2", "3"]
 
 
 def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
@@ -95,7 +95,9 @@ def test_a_signal_ends_the_sweep_and_its_jobs(number: signal.Signals, tmp_path: 
 
 def test_failed_runs_are_retried_only_when_asked(cli: Cli) -> None:
     assert cli(*FAST, "-m", *FAILING).code == 1
-    (failed,) = (path for path in cli.folder.glob("runs/**/result.json") if result_of(path.parent)["status"] == "failed")
+    (failed,) = (
+        path for path in cli.folder.glob("runs/**/result.json") if result_of(path.parent)["status"] == "failed"
+    )
     (other,) = (path for path in cli.folder.glob("runs/**/result.json") if path != failed)
     before, done = failed.stat().st_mtime_ns, other.stat().st_mtime_ns
     again = cli(*FAST, "-m", *FAILING)

@@ -143,6 +143,7 @@ class AtOnce(Sweeping, Generic[H]):
         waiting, running, stop = deque(jobs), dict[H, Job](), Stop()
         with stop.listening():
             room = self.open(jobs)
+            print(f"{len(jobs)} jobs, their output: {jobs[0].record.parent if jobs else '–'}", flush=True)
             while waiting or running:
                 if stop.received:
                     waiting.clear()
@@ -371,14 +372,6 @@ class Ray(AtOnce[Any]):
         if not self.remote.get("num_gpus") and config["trainer"]["accelerator"] == "auto":
             config["trainer"] = {**config["trainer"], "accelerator": "cpu"}
         return config
-
-    def carry_out(self, jobs: Sequence[Job]) -> None:
-        import ray
-
-        try:
-            super().carry_out(jobs)
-        finally:
-            ray.shutdown()
 
     def open(self, jobs: Sequence[Job]) -> int:
         return max(1, len(jobs))  # Ray runs as many as it has room for
