@@ -42,6 +42,8 @@ class Watcher(pl.Callback):
 
     def on_train_batch_end(self, trainer, method, outputs, batch, batch_idx):
         time.sleep(self.slow)
+        while (self.folder / "hold").exists():
+            time.sleep(0.05)
 
     def on_train_end(self, trainer, method):
         if method.finished:

@@ -121,7 +121,7 @@ def test_slurms_file_gives_the_jobs_of_an_array(tmp_path: Path, monkeypatch: pyt
     assert found["gpus_per_node"] == 1
     assert found["time"] == 240
     assert found["array_parallelism"] == 64
-    assert launcher.executor._executor.max_num_timeout == 20
+    assert launcher.max_num_timeout == 20
     assert os.listdir(tmp_path) == []
 
 

@@ -66,14 +66,16 @@ def test_a_killed_sweep_is_started_again(launcher: str, tmp_path: Path) -> None:
 
 
 def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
-    first = start(tmp_path, "seed=0,1", *LAUNCHERS["local"], slow=1.5)
+    (tmp_path / "hold").touch()
+    first = start(tmp_path, "seed=0,1", *LAUNCHERS["local"])
     until(lambda: len(noted(tmp_path, "started")) == 2)
     kill(first)
-    assert completed(tmp_path) == {}
-    code, out, err = sweep(tmp_path, "seed=0,1", *LAUNCHERS["local"], slow=1.5)
-    assert code == 0, err
-    assert out.count("another process is working in") == 2
-    assert out.count("waiting for it to end") == 2
+    second = start(tmp_path, "seed=0,1", *LAUNCHERS["local"])
+    until(lambda: (tmp_path / "out").read_text().count("another process is working in") == 2)
+    (tmp_path / "hold").unlink()
+    assert second.wait(timeout=200) == 0
+    assert (tmp_path / "out").read_text().count("waiting for it to end") == 2
+    assert len(completed(tmp_path)) == 2
     assert len(noted(tmp_path, "started")) == 2
     assert sorted(noted(tmp_path, "finished")) == [["0"], ["1"]]
 
