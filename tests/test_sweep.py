@@ -22,7 +22,7 @@ from pinntk.sweep import differing, exit_code
 FAILING = ["method.adam.learning_rate=1e300,1e-3", "method.steps=3"]
 
 
-@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "basic"])
+@pytest.mark.parametrize("launcher", ["local", "ray", pytest.param("slurm", marks=pytest.mark.slow)])
 def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     ends = {"killed": 1, "broken": 2, "terminated": 3}
     code, out, err = sweep(tmp_path, "seed=range(5)", "method.steps=10", *LAUNCHERS[launcher], **ends)
@@ -50,7 +50,9 @@ def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     assert result_of(next(tmp_path.glob("runs/**/seed3")))["threads"] == 1
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    "launcher", ["basic", "local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ray", "slurm"))]
+)
 def test_a_killed_sweep_is_started_again(launcher: str, tmp_path: Path) -> None:
     words = ["seed=range(4)", "checkpoint.every_seconds=1e-9", *LAUNCHERS[launcher]]
     first = start(tmp_path, *words, slow=0.1)
