@@ -23,11 +23,25 @@ LAYERS: list[set[str]] = [
 """From the bottom to the top; a module imports from its own package and from the layers below."""
 LEAVES = {"metrics_csv"}
 """Import nothing of pinntk, and are imported by no layer."""
-FRONT = {"", "checkpoints", "cli", "composition", "folder", "overrides", "record", "run", "settings", "stopping"}
+FRONT = {
+    "",
+    "checkpoints",
+    "cli",
+    "composition",
+    "devices",
+    "folder",
+    "launchers",
+    "overrides",
+    "record",
+    "run",
+    "settings",
+    "stopping",
+    "sweep",
+}
 FRONT |= {"train", "trained", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}
-MAY_HYDRA = {"cli", "composition", "overrides", "run", "train"}
+MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train"}
 MAY_OMEGACONF = MAY_HYDRA | {"folder", "trained"}  # for reading and writing YAML
 
 

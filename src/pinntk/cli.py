@@ -12,8 +12,7 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,14 +27,6 @@ _composed: list[dict[str, Any] | BadInput] = []
 """The configuration of a single run on its way out of Hydra: inside, Hydra would print a line of its own per error."""
 
 
-class JobFailed(RuntimeError):
-    """A job of a sweep did not complete. What happened has been printed; a launcher carries this to the sweep."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message, code)
-        self.message, self.code = message, code
-
-
 def configuration_folder() -> Path:
     """The folder of the configuration files: beside the installed package, or in the checkout."""
     spec = importlib.util.find_spec("pinntk.conf")
@@ -48,14 +39,18 @@ def configuration_folder() -> Path:
 
 
 def groups(*folders: Path) -> dict[str, list[str]]:
-    """Config groups in the folders and their choices; Hydra's own groups (hydra/launcher ...) are left to Hydra."""
+    """Config groups in the folders and their choices."""
     found: dict[str, list[str]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.yaml"), key=_natural):
             # tuned/<method>/<pde>/<budget>.yaml: one group, whose choices have slashes.
             group, *choice = path.relative_to(folder).with_suffix("").parts
-            if choice and group != "hydra":
+            if group == "hydra":  # hydra/launcher/local.yaml
+                group, choice = "/".join([group, *choice[:-1]]), choice[-1:]
+            if choice:
                 found.setdefault(group, []).append("/".join(choice))
+    if "hydra/launcher" in found:
+        found["hydra/launcher"].insert(0, "basic")  # has no file: the name is Hydra's
     return found
 
 
@@ -83,9 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
         return 2
-    except JobFailed as error:
-        print(f"sweep: not all jobs completed; the first that did not: {error.message}", file=sys.stderr)
-        return error.code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -106,7 +98,7 @@ def compose(words: Sequence[str]) -> dict[str, Any]:
 def _run(words: list[str]) -> int:
     import hydra
 
-    from pinntk import overrides
+    from pinntk import launchers, overrides
     from pinntk.composition import ERRORS, VERSION_BASE, Composer
 
     conf = configuration_folder()
@@ -123,13 +115,19 @@ def _run(words: list[str]) -> int:
     if sweep:
         composer.check_sweep(changes)
 
+    def start() -> None:
+        with _arguments([*flags, *changes]), _raising():
+            try:
+                hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()
+            except ERRORS as error:
+                raise composer.explain(changes, error) from error
+
+    if sweep:
+        launchers.register()
+        return _sweep(start)
     _composed.clear()
-    with _arguments([*flags, *changes]), _raising():
-        try:
-            hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()
-        except ERRORS as error:
-            raise composer.explain(changes, error) from error
-    if not _composed:  # a sweep, or one of Hydra's ways to look at the configuration
+    start()
+    if not _composed:  # one of Hydra's ways to look at the configuration
         return 0
     config = _composed.pop()
     if isinstance(config, BadInput):
@@ -139,37 +137,38 @@ def _run(words: list[str]) -> int:
     return run(config)
 
 
-def task(cfg: DictConfig) -> None:
-    """What Hydra runs: in a sweep one training run, which gives back its error; otherwise nothing but a hand-over."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def _sweep(start: Callable[[], None]) -> int:
+    """Start a sweep; however it ends, say how its jobs ended. Returns the exit code."""
+    from pinntk import launchers, sweep
 
+    launchers.started.clear()
+    code = None
+    try:
+        start()
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    except Exception as error:
+        if not launchers.started:  # nothing has been done yet
+            raise
+        print(f"error: the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
+        code = 1
+    finally:
+        found = [record for folder in launchers.started for record in sweep.records(folder)]
+        if found:
+            print(f"\n{sweep.table(found)}", flush=True)
+    return sweep.exit_code(found) if code is None else code
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra runs where there is no sweep: nothing but a hand-over. A sweep's jobs are its launcher's."""
     from pinntk.composition import plain
 
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.RUN:
-        try:
-            _composed.append(plain(cfg))
-        except BadInput as error:
-            _composed.append(error)
-        return
-    name = " ".join(hydra_config.overrides.task)
-    print(f"\njob {hydra_config.job.num}: {name}", flush=True)
-    from pinntk.run import run
-
     try:
-        code = run(plain(cfg))
+        _composed.append(plain(cfg))
     except BadInput as error:
-        for message in error.messages:
-            print(f"error: {message}", file=sys.stderr)
-        raise JobFailed(name, 2) from None
-    except Exception:  # whatever it is: a launcher may be unable to carry it to the sweep, so it is printed here
-        traceback.print_exc()
-        raise JobFailed(name, 1) from None
-    if code == 130:
-        raise KeyboardInterrupt  # ends the whole sweep, as Ctrl-C should
-    if code:
-        raise SystemExit(code) if code > 128 else JobFailed(name, code)
+        _composed.append(error)
 
 
 def _flags(words: Sequence[str]) -> argparse.Namespace:
@@ -222,7 +221,7 @@ def help_page(conf: Path) -> str:
     ]
     for group, choices in groups(conf).items():
         names = [choice for choice in choices if "/" not in choice]
-        lines.append(f"  {group:<12} {', '.join(names)}")
+        lines.append(f"  {group:<14} {', '.join(names)}")
     lines += ["  width also takes any whole number.", "", "Keys (key=value; dots for nested keys, as in pde.nu=0.01):"]
     for line in (conf / "config.yaml").read_text().splitlines():
         if match := re.fullmatch(r"(\w+): *(.*?) *# *(.*)", line):

@@ -99,25 +99,34 @@ class RunFolder:
         return self.path / CHECKPOINT
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: Callable[[str], object] | None = None) -> Iterator[None]:
         """Create the folder and keep other processes out of it.
+
+        Args:
+            wait: told, once, that another process has the folder, and that this one waits for it; None: it does not.
 
         Raises:
             FolderInUse: another process has it. The lock of a process that died is free.
             BadInput: the folder cannot be created.
         """
-        self._acquire()
+        try:
+            self._acquire()
+        except FolderInUse as error:
+            if wait is None:
+                raise
+            wait(f"{error}; waiting for it to end")
+            self._acquire(timeout=-1)
         try:
             yield
         finally:
             if self._lock is not None:
                 self._lock.release()
 
-    def _acquire(self) -> None:
+    def _acquire(self, timeout: float = 0.2) -> None:  # not 0: whoever only looks has the lock for a moment
         try:
             (self.path / CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / LOCK)
-            lock.acquire(timeout=0.2)  # not 0: whoever only looks whether it is taken has it for a moment
+            lock.acquire(timeout=timeout, poll_interval=min(0.05, abs(timeout)))
         except Timeout:
             raise FolderInUse(f"another process is working in {self.path}") from None
         except OSError as error:

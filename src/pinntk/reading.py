@@ -21,7 +21,17 @@ from pinntk.folder import CONFIG, RESULT
 Array = NDArray[np.float64]
 STATUSES = ("completed", "failed", "interrupted", "unfinished")
 """The last: no result.json yet; the run is at work, or was killed."""
-NO_SETTING = {"seed", "runs_dir", "overwrite", "callbacks", "logger", "checkpoint", "evaluate_every", "budget"}
+NO_SETTING = {
+    "seed",
+    "runs_dir",
+    "overwrite",
+    "retry_failed",
+    "callbacks",
+    "logger",
+    "checkpoint",
+    "evaluate_every",
+    "budget",
+}
 """Keys of config.yaml that are not in the settings hash, or are there under other keys."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -40,11 +40,12 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(config: Mapping[str, Any]) -> int:
+def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
     """Do one run, or what is left of it.
 
     Args:
         config: the composed configuration as plain values.
+        wait: told where another process is at this run, whose end is then waited for; None: that is a failure.
 
     Returns:
         The exit code: 0 completed (now or before), 1 failed, 130 or 143 stopped by SIGINT or SIGTERM.
@@ -64,7 +65,7 @@ def run(config: Mapping[str, Any]) -> int:
     except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
         raise BadInput(str(error)) from error
     try:
-        with folder.locked():
+        with folder.locked(wait):
             stored = _stored(settings, folder)  # again, now that nobody else can be at it
             return _train(settings, dict(config), folder, reference, started) if stored is None else stored
     except FolderInUse as error:
@@ -75,14 +76,19 @@ def run(config: Mapping[str, Any]) -> int:
 def _stored(settings: RunSettings, folder: RunFolder) -> int | None:
     """Report a run that has ended before; None where there is something to do."""
     result = None if settings.overwrite else folder.result()
-    if result is None or result["status"] == "interrupted":
+    if result is None or result["status"] == "interrupted" or _retried(settings, result):
         return None
     if result["status"] == "completed":
         say("finished before and not run again (overwrite=true trains anew)")
         say(last_lines(result, settings.pde, folder.path))
         return 0
-    say(f"failed before and not run again (overwrite=true trains anew): {result['reason']}: {folder.path}")
+    again = "retry_failed=true or overwrite=true trains anew"
+    say(f"failed before and not run again ({again}): {result['reason']}: {folder.path}")
     return 1
+
+
+def _retried(settings: RunSettings, result: Mapping[str, Any] | None) -> bool:
+    return settings.retry_failed and result is not None and result["status"] == "failed"
 
 
 def _train(
@@ -157,7 +163,7 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
         initial = read_checkpoint(settings.initial_checkpoint, "init_from takes a run folder")["state_dict"]
         check_same_network(initial, method, settings.initial_checkpoint)
         method.load_state_dict(initial)
-    if settings.overwrite:
+    if settings.overwrite or _retried(settings, folder.result()):
         folder.set_aside()
     if folder.checkpoint.exists():
         saved = read_checkpoint(folder.checkpoint, "overwrite=true puts this run aside and trains anew")

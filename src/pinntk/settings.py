@@ -71,6 +71,7 @@ class RunSettings(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     runs_dir: Annotated[str, Field(min_length=1)]
     overwrite: bool
+    retry_failed: bool
     init_from: str | None
     precision: Literal["64-true", "32-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
