@@ -20,8 +20,8 @@ from training import fit, make, parameters, stop_at
 from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint, progress
 from pinntk.callbacks.error import l2re
 from pinntk.callbacks.solution import draw
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import NonFiniteLoss
-from pinntk.metrics_csv import MetricsCSV
 from pinntk.pdes.base import Array
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.heat2d import Heat2D
