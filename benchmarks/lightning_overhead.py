@@ -23,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.loss import BlockedLoss
 from pinntk.methods.adam import AdamMethod
-from pinntk.metrics_csv import MetricsCSV
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.points import PointSettings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,17 +20,45 @@ from pinntk.references import Reference
 
 SNAPSHOTS = (0.0, 0.03, 0.3, 1.0)
 """Fractions of the time interval shown for a problem in two space dimensions."""
+PICTURES = 8
+"""At most, along the training: they are drawn by the processor that trains."""
 
 
 class SolutionPlot(pl.Callback):
     """Writes, when training ends, the prediction on the evaluation grid (solution.npz) and its picture (solution.png).
 
     ``solution.npz``: ``coordinates`` (n, d), ``prediction`` (n,), ``reference`` (n,), float64.
+
+    Where a logger takes pictures (``log_image``, as those of Lightning have it) it gets a few along the training.
+
+    Args:
+        folder: where to write.
+        reference: values on the problem's evaluation grid.
+        every: iterations between two pictures for the loggers, and more where there would be too many.
     """
 
-    def __init__(self, folder: Path, reference: Reference) -> None:
+    def __init__(self, folder: Path, reference: Reference, every: int = 500) -> None:
         self.folder = folder
         self.reference = reference
+        self.every = every
+        self._drawn = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        self._drawn = pl_module.iteration
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        takers = [logger for logger in pl_module.loggers if hasattr(logger, "log_image")]
+        every = max(self.every, math.ceil(pl_module.total_iterations / PICTURES))
+        # The last one is drawn when training has ended.
+        if takers and not trainer.should_stop and pl_module.due(every, self._drawn):
+            self._drawn = pl_module.iteration
+            self._draw(pl_module, pl_module.predict_numpy(pl_module.pde.evaluation_points()))
+            for logger in takers:
+                logger.log_image("solution", [self.folder / "solution.png"], step=pl_module.iteration)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
@@ -36,7 +66,10 @@ class SolutionPlot(pl.Callback):
         prediction = pl_module.predict_numpy(points)
         arrays = {"coordinates": points, "prediction": prediction, "reference": self.reference.values}
         write_arrays(self.folder / "solution.npz", arrays)
-        figure = draw(pl_module.pde, prediction, self.reference.values, pl_module.name)
+        self._draw(pl_module, prediction)
+
+    def _draw(self, method: Method, prediction: Array) -> None:
+        figure = draw(method.pde, prediction, self.reference.values, method.name)
         write_figure(self.folder / "solution.png", figure)
 
 

@@ -21,8 +21,8 @@ LAYERS: list[set[str]] = [
     {"callbacks"},
 ]
 """From the bottom to the top; a module imports from its own package and from the layers below."""
-LEAVES = {"metrics_csv"}
-"""Import nothing of pinntk, and are imported by no layer."""
+LEAVES = {"loggers"}
+"""Import nothing else of pinntk, and are imported by no layer."""
 FRONT = {
     "",
     "checkpoints",
@@ -93,7 +93,7 @@ def test_dependencies_point_one_way(name: str) -> None:
         return
     imported = inside(MODULES[name])
     if group in LEAVES:
-        assert not imported
+        assert imported <= {group}
         return
     assert any(group in groups for groups in LAYERS), f"{name}: new module; give it its place in LAYERS"
     for other in imported - {group}:

@@ -17,8 +17,8 @@ from training import fit, make, parameters, stop_at
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, TimedCheckpoint, progress
 from pinntk.callbacks.error import l2re
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import NonFiniteLoss
-from pinntk.metrics_csv import MetricsCSV
 from pinntk.references import Reference
 
 

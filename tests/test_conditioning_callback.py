@@ -18,9 +18,9 @@ from pinntk.callbacks import Conditioning, TimedCheckpoint
 from pinntk.callbacks.conditioning import draw
 from pinntk.conditioning import ConditionNumbers
 from pinntk.errors import BadInput
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import Method
 from pinntk.methods.pcpinn import PCPINN
-from pinntk.metrics_csv import MetricsCSV
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers

@@ -8,7 +8,7 @@ import pytest
 from training import fit, make, stop_at
 
 from pinntk.callbacks import ErrorAgainstReference, TimedCheckpoint
-from pinntk.metrics_csv import MetricsCSV
+from pinntk.loggers.metrics_csv import MetricsCSV
 
 
 def lines(folder: Path) -> list[str]:

@@ -22,6 +22,8 @@ from pinntk.errors import BadInput, allowed, show
 Choices = Mapping[str, Sequence[str]]
 """Choices by config group, as ``pinntk.cli.groups`` finds them."""
 OPTIONAL_GROUPS = ("tuned", "width", "callbacks", "logger", "experiment")
+LIST_GROUPS = ("callbacks", "logger")
+"""Groups of which several choices may be made at once: logger=[csv,wandb]."""
 OPEN_KEYS = ("method.weights",)
 """Mappings whose keys are free (here: names of residual terms), so that no file can list them."""
 
@@ -94,7 +96,8 @@ def check(words: Sequence[str], choices: Choices, *, sweep: bool) -> None:
         if override.is_sweep_override() and not sweep:
             messages.append(f"{word}: several values need a sweep (-m); a list is written {key}=[...]")
         elif key in choices and names_choices(override):
-            messages += [unknown_choice(key, v, choices[key]) for v in values(override) if v not in choices[key]]
+            named = [choice for value in values(override) for choice in chosen(key, value)]
+            messages += [unknown_choice(key, choice, choices[key]) for choice in named if choice not in choices[key]]
     if messages:
         raise BadInput(*messages)
 
@@ -103,6 +106,12 @@ def names_choices(override: Override) -> bool:
     """Whether it names choices of its group: not glob(*), not ~group, not group={...}, which sets keys."""
     is_glob = override.value_type == ValueType.GLOB_CHOICE_SWEEP
     return not (is_glob or override.is_delete() or isinstance(override.value(), dict))
+
+
+def chosen(group: str, value: str) -> list[str]:
+    """The choices in a value: those of a list, where the group takes one."""
+    listed = re.fullmatch(r"\[(.*)\]", value) if group in LIST_GROUPS else None
+    return [choice for choice in listed[1].split(",") if choice] if listed else [value]
 
 
 def unknown_choice(group: str, value: str, known: Sequence[str]) -> str:

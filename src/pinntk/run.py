@@ -13,7 +13,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +33,14 @@ from pinntk.stopping import StopOnSignal
 
 COMPILE_PAYS_FROM = 2000
 """Iterations from which the seconds of compiling (3 to 20, cold) are earned back."""
+
+
+@runtime_checkable
+class Concludes(Protocol):
+    """A logger that also takes the run's result, once everything else of the run is done."""
+
+    def conclude(self, result: Mapping[str, Any] | None) -> None:
+        """Take the content of result.json; None where the run broke off with an error."""
 
 
 def say(text: str) -> None:
@@ -102,6 +110,29 @@ def _train(
     if reason:
         say(reason)
 
+    loggers = _instantiate(settings, "logger", folder, iteration or 0)
+    result = None
+    try:
+        for logger in loggers:
+            logger.log_hyperparams({**config, "threads": settings.cores})
+        result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
+        return code
+    finally:
+        for logger in loggers:
+            if isinstance(logger, Concludes):
+                logger.conclude(result)
+
+
+def _fit(
+    settings: RunSettings,
+    folder: RunFolder,
+    method: Method,
+    reference: Reference,
+    loggers: list[Any],
+    iteration: int | None,
+    started: float,
+) -> tuple[dict[str, Any], int]:
+    """Train from ``iteration`` on, None being a new run, and write result.json; its content and the exit code."""
     # By name: this package does not depend on the callbacks that watch it.
     error = get_class("pinntk.callbacks.ErrorAgainstReference")(reference, settings.evaluate_every)
     stop = StopOnSignal()
@@ -110,7 +141,7 @@ def _train(
         devices=1,
         precision=settings.precision,
         max_epochs=-1,
-        logger=_instantiate(settings, "logger", folder, iteration or 0) or False,
+        logger=loggers or False,
         callbacks=[
             stop,
             error,
@@ -118,7 +149,7 @@ def _train(
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
             get_class("pinntk.callbacks.Progress")(error, folder.path / PROGRESS),
-            get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference),
+            get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every),
         ],
         default_root_dir=folder.path,
         enable_checkpointing=False,
@@ -144,13 +175,13 @@ def _train(
     folder.complete(result)
     if status == "failed":
         say(f"failed: {failure}: {folder.path}")
-        return 1
+        return result, 1
     if status == "interrupted":
         without = " without overwrite=true" if settings.overwrite else ""
         say(f"interrupted at iteration {method.iteration}; the same command{without} goes on from there: {folder.path}")
-        return 128 + (stop.received or signal.SIGINT)
+        return result, 128 + (stop.received or signal.SIGINT)
     say(last_lines(result, settings.pde, folder.path))
-    return 0
+    return result, 0
 
 
 def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, method: Method) -> int | None:

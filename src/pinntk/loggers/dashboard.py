@@ -1,0 +1,130 @@
+"""What W&B and TensorBoard have in common: a failure of theirs costs the curves, never the training."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+ROW = {
+    "problem": "pde",
+    "coefficients": "pde_parameters",
+    "method": "method",
+    "width": "width",
+    "budget": "budget",
+    "seed": "seed",
+    "settings_hash": "settings_hash",
+    "status": "status",
+    "l2re": "l2re",
+    "l2re_at_lowest_loss": "l2re_at_lowest_loss",
+    "loss": "loss",
+    "steps": "steps",
+    "parameters": "parameters",
+    "seconds": "seconds",
+    "device": "device",
+}
+"""Columns of a run's row in the table of all runs, and their keys in result.json."""
+
+
+class Dashboard(Logger):
+    """Base of the loggers that show runs to people. Whatever fails in them is said in one line, and the run goes on.
+
+    A subclass writes what stands under "what a dashboard writes"; ``begin`` comes before the rest, once.
+
+    Args:
+        folder: the run folder, ``.../<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.begun = self.failed = False
+
+    # --- what a dashboard writes --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Start or go on; ``config``: of the whole run."""
+
+    @abstractmethod
+    def write_metrics(self, metrics: Mapping[str, float], iteration: int) -> None:
+        """Add a point to each curve."""
+
+    @abstractmethod
+    def write_image(self, name: str, path: Path, iteration: int) -> None:
+        """Add a picture, a .png file."""
+
+    @abstractmethod
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write what came out, the content of result.json."""
+
+    @abstractmethod
+    def end(self, status: str) -> None:
+        """Close; ``status``: completed, failed or interrupted. Called even where something has failed before."""
+
+    # --- what the run and its callbacks call --------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Begin, with the configuration of the whole run."""
+        if not self.begun:
+            self.begun = True
+            self._attempt(lambda: self.begin(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.log_hyperparams({})  # where nobody has told any
+        self._attempt(lambda: self.write_metrics(metrics, step or 0))
+
+    def log_image(self, key: str, images: Sequence[Path], step: int) -> None:
+        """Add pictures along the training; the signature is that of Lightning's own loggers."""
+        self.log_hyperparams({})
+        for image in images:
+            self._attempt(lambda path=image: self.write_image(key, path, step))
+
+    def conclude(self, result: Mapping[str, Any] | None) -> None:
+        """Write the result and the pictures in the run folder, and close.
+
+        Args:
+            result: the content of result.json; None: the run broke off with an error.
+        """
+        if not self.begun:
+            return
+        if result is not None:
+            for path in sorted(self.folder.glob("*.png")):
+                self._attempt(lambda path=path: self.write_image(path.stem, path, result["steps"]))
+            self._attempt(lambda: self.write_result(result))
+        failed, self.failed = self.failed, False
+        self._attempt(lambda: self.end("failed" if result is None else result["status"]), quiet=failed)
+        self.begun = False
+
+    def _attempt(self, action: Callable[[], object], quiet: bool = False) -> None:
+        if self.failed:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever it is, a training must not end because of who looks at it
+            self.failed = True
+            if not quiet:
+                text = str(error).strip().split("\n")[0]
+                print(f"{self.name}: {type(error).__name__}: {text}; nothing more goes there", file=sys.stderr)
+
+
+def identity(folder: Path) -> dict[str, str]:
+    """What the name of a run folder says: problem, method, width, budget, settings_hash, seed."""
+    names = ("problem", "method", "width", "budget", "settings_hash", "seed")
+    parts = folder.absolute().parts[-len(names) :]
+    return dict(zip(names, parts, strict=True))
+
+
+def row(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's row in the table of all runs; coefficients as "a=4, c=1"."""
+    found = {name: result[key] for name, key in ROW.items()}
+    coefficients = ", ".join(f"{name}={value:g}" for name, value in found["coefficients"].items())
+    return {**found, "coefficients": coefficients}

@@ -1,0 +1,144 @@
+"""Weights & Biases. Without an account, a key or a network it records in the run folder, to be uploaded later."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+from pydantic import ValidationError
+
+from pinntk.loggers.dashboard import Dashboard, identity, row
+
+ID = "wandb_id.txt"
+"""In the run folder: the id of its W&B run, so that a resumed run goes on in the same one."""
+SECONDS_TO_START = 30.0
+"""With a key but without an answer of the server in this time the run is recorded offline."""
+SECONDS_TO_FINISH = 120.0
+"""For the rest of the upload; what has not gone by then is on the disk, for ``wandb sync``."""
+EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 255}
+"""255 is what the W&B client itself reports after Ctrl-C."""
+
+
+class WandB(Dashboard):
+    """One W&B run per run folder: all that is logged against the iteration, pictures, configuration, row of the table.
+
+    Online where there is a key (``WANDB_API_KEY``, ``wandb login``) and ``WANDB_MODE`` does not say otherwise; else
+    offline, and the command that uploads it is printed at the end. It never asks for anything.
+
+    Args:
+        folder: the run folder; W&B's files go to its folder ``wandb``.
+        project: in which the run appears.
+        entity: user or team; None: the default of the account.
+        group: None: problem, method and settings hash, so that a group is the seeds of one setting.
+        tags: besides problem, method, width and budget.
+
+    Raises:
+        ValueError: W&B does not allow one of these names.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        project: str = "pinntk",
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        super().__init__(folder)
+        if isinstance(tags, str) or not isinstance(tags, Sequence) or not all(isinstance(tag, str) for tag in tags):
+            raise ValueError(f"tags={tags}: must be a list of names")
+        self.about = identity(self.folder)
+        own = [self.about[name] for name in ("problem", "method", "width", "budget")]
+        try:
+            wandb.setup(wandb.Settings(silent=True))  # reads the environment, too
+            self.settings = wandb.Settings(
+                project=project,
+                entity=entity,
+                run_group=group or "/".join(self.about[name] for name in ("problem", "method", "settings_hash")),
+                run_job_type=self.about["method"],
+                run_name=" ".join([*own, self.about["seed"]]),
+                run_tags=(*own, *tags),
+                root_dir=str(self.folder.absolute()),
+                resume="allow",
+                reinit="create_new",  # one of our own, whatever else this process does with W&B
+                console="off",
+                silent=True,
+                symlink=False,
+                init_timeout=SECONDS_TO_START,
+                finish_timeout=SECONDS_TO_FINISH,
+            )
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            key = "WANDB_MODE" if found["loc"] == ("mode",) else found["loc"][0]
+            raise ValueError(f"{key}={found['input']}: {found['msg']}") from error
+        self.run: wandb.Run | None = None
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        try:
+            self.run = self._start(wanted_mode(), config)
+        except wandb.Error as error:  # a key that is none, a server that does not answer
+            text = str(error).strip().split("\n")[0]
+            print(f"wandb: {text}; recording offline", file=sys.stderr)
+            os.environ["WANDB_MODE"] = "offline"  # the next job of a sweep need not wait for the same
+            wandb.teardown()  # it holds on to the id of a run that could not start
+            wandb.setup(wandb.Settings(silent=True))
+            self.run = self._start("offline", config)
+        # The iteration is W&B's step as well: what is logged for one iteration shares a row, as in metrics.csv.
+        self.run.define_metric("iteration", hidden=True)
+        self.run.define_metric("*", step_metric="iteration")
+        if self.run.url:
+            print(f"watch it at {self.run.url}", flush=True)
+
+    def _start(self, mode: str, config: Mapping[str, Any]) -> wandb.Run:
+        settings = self.settings.model_copy()
+        settings.update_from_dict({"mode": mode, "run_id": self._id()})
+        return wandb.init(config={**config, "run": self.about}, settings=settings)
+
+    def _id(self) -> str:
+        path = self.folder / ID
+        if not path.exists():
+            path.write_text(secrets.token_hex(6) + "\n")
+        return path.read_text().strip()
+
+    def write_metrics(self, metrics: Mapping[str, float], iteration: int) -> None:
+        self._log(dict(metrics), iteration)
+
+    def write_image(self, name: str, path: Path, iteration: int) -> None:
+        self._log({name: wandb.Image(str(path))}, iteration)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        assert self.run is not None
+        columns = row(result)
+        self._log({"result": wandb.Table(columns=list(columns), data=[list(columns.values())])}, result["steps"])
+        rest = {name: value for name, value in result.items() if name != "method_figures"}  # may hold long lists
+        self.run.summary.update({**rest, **columns})
+
+    def _log(self, values: dict[str, Any], iteration: int) -> None:
+        assert self.run is not None
+        self.run.log({"iteration": iteration, **values}, step=iteration)
+
+    def end(self, status: str) -> None:
+        if self.run is None:
+            return
+        offline, folder = self.run.offline, Path(self.run.settings.sync_dir).parent
+        self.run.finish(exit_code=EXIT_CODES[status])
+        if offline:
+            print(f"to upload   wandb sync {shlex.quote(os.path.relpath(folder))}", flush=True)
+
+
+def wanted_mode() -> str:
+    """What ``WANDB_MODE`` says, and offline where it would need a key that is not there."""
+    mode = os.environ.get("WANDB_MODE") or "online"
+    if mode not in ("offline", "dryrun", "disabled") and not wandb.login(prompt=False, verify=False):
+        return "offline"
+    return mode

@@ -1,0 +1,322 @@
+"""W&B: what an offline run records, and that it neither asks, waits, talks nor ends a training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from conftest import FAST, Cli, result_of, rows_of
+from offline_wandb import OfflineRun, offline_runs
+
+from pinntk.cli import main
+from pinntk.loggers.wandb_logger import WandB
+from pinntk.methods import Method
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+WANDB = [*FAST, "logger=wandb"]
+RUN = Path("runs/poisson1d/adam/w10/smoke/db039abbabee/seed0")
+
+
+def without_account(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """No key, no settings, nothing of the user's."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        patch.delenv(name, raising=False)
+    patch.setenv("HOME", str(home))
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    without_account(tmp_path_factory.mktemp("home"), monkeypatch)
+    yield
+    wandb.teardown()  # it reads the environment once
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with everything there is to log."""
+    place = tmp_path_factory.mktemp("trained")
+    words = "logger=[csv,wandb] callbacks=[ntk_drift,hessian_norm] evaluate_every=10 seed=3".split()
+    small = [f"callbacks.{name}.{points}=10" for name in ("ntk_drift", "hessian_norm") for points in ("interior",)]
+    with pytest.MonkeyPatch.context() as patch:
+        without_account(tmp_path_factory.mktemp("home"), patch)
+        patch.chdir(place)
+        assert main([*FAST, *words, *small, "callbacks.ntk_drift.every=10", "callbacks.hessian_norm.every=20"]) == 0
+        wandb.teardown()
+    (folder,) = (path.parent for path in place.glob("runs/**/result.json"))
+    return folder
+
+
+@pytest.fixture
+def recorded(trained: Path) -> OfflineRun:
+    (run,) = offline_runs(trained)
+    return run
+
+
+def test_every_figure_of_metrics_csv_is_in_the_history(trained: Path, recorded: OfflineRun) -> None:
+    rows = rows_of(trained)
+    assert [int(row["iteration"]) for row in rows] == [0, 10, 20, 30, 40]
+    logged = {int(row["iteration"]): {k: float(v) for k, v in row.items() if v} for row in rows}
+    names = set(rows[0])
+    assert names >= {"loss", "residual", "boundary", "learning_rate", "l2re", "ntk_drift_K", "hessian_norm_L_r"}
+    history = {row["iteration"]: {k: v for k, v in row.items() if k in names} for row in recorded.history}
+    assert history == logged
+    assert [row["_step"] for row in recorded.history] == [0, 10, 20, 30, 40]
+    assert recorded.step_metrics["*"] == "iteration"
+
+
+def test_a_run_says_what_it_is(trained: Path, recorded: OfflineRun) -> None:
+    settings_hash = trained.parent.name
+    run = recorded.run
+    assert (run.project, run.run_group, run.job_type) == ("pinntk", f"poisson1d/adam/{settings_hash}", "adam")
+    assert run.display_name == "poisson1d adam w10 smoke seed3"
+    assert list(run.tags) == ["poisson1d", "adam", "w10", "smoke"]
+    assert run.run_id == (trained / "wandb_id.txt").read_text().strip()
+    config = recorded.config
+    assert config["pde"] == {"_target_": "pinntk.pdes.poisson1d.Poisson1D", "a": 4}
+    assert (config["method"]["steps"], config["network"]["width"], config["seed"], config["threads"]) == (40, 10, 3, 1)
+    assert config["run"]["settings_hash"] == settings_hash
+    assert set(config) - {"_wandb", "run"} == {line.split(":")[0] for line in top_level(trained / "config.yaml")}
+
+
+def top_level(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line[0].isalpha()]
+
+
+def test_table_and_summary_have_the_result(trained: Path, recorded: OfflineRun) -> None:
+    result = result_of(trained)
+    (row,) = recorded.table("result")
+    assert row == {
+        "problem": "poisson1d",
+        "coefficients": "a=4",
+        "device": "cpu",
+        **{name: result[name] for name in ("method", "width", "budget", "seed", "settings_hash", "status", "l2re")},
+        **{name: result[name] for name in ("l2re_at_lowest_loss", "loss", "steps", "parameters", "seconds")},
+    }
+    assert {name: recorded.summary[name] for name in row} == row
+    assert recorded.summary["terms"] == result["terms"]
+    assert recorded.exit_code == 0
+
+
+def test_pictures_come_along_the_way_and_at_the_end(trained: Path, recorded: OfflineRun) -> None:
+    pictures = recorded.column("solution")
+    assert list(pictures) == [10, 20, 30, 40]
+    files = [recorded.folder / "files" / picture["path"] for picture in pictures.values()]
+    assert len({file.read_bytes() for file in files}) == 4
+    assert files[-1].read_bytes() == (trained / "solution.png").read_bytes()
+    assert list(recorded.column("ntk_drift")) == list(recorded.column("hessian_norm")) == [40]
+
+
+def test_nothing_is_left_outside_of_the_run_folder(trained: Path) -> None:
+    assert os.listdir(trained.parents[6]) == ["runs"]
+    assert not [path for path in trained.rglob("*") if path.is_symlink()]
+
+
+def test_jobs_of_a_sweep_are_runs_of_their_own(cli: Cli) -> None:
+    ended = cli("-m", *WANDB, "seed=0,1,2")
+    assert ended.code == 0, ended.err
+    runs = [run for folder in cli.run_folders() for run in offline_runs(folder)]
+    assert len({run.run.run_id for run in runs}) == len(runs) == 3
+    assert [run.config["seed"] for run in runs] == [0, 1, 2]
+    assert len({run.run.run_group for run in runs}) == 1
+    assert all(run.exit_code == 0 and list(run.column("loss")) == [10, 20, 30, 40] for run in runs)
+    for folder in cli.run_folders():
+        assert f"to upload   wandb sync {folder.relative_to(cli.folder)}/wandb" in ended.out
+    assert ended.err == ""
+
+
+def test_a_resumed_run_goes_on_in_the_same_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "record", interrupting(Method.record, 20))
+        assert cli(*WANDB, "evaluate_every=10").code == 130
+    folder = cli.run_folder()
+    (part,) = offline_runs(folder)
+    assert part.exit_code == 255
+    assert part.summary["status"] == "interrupted"
+    assert cli(*WANDB, "evaluate_every=10").code == 0
+    first, second = offline_runs(folder)
+    assert first.run.run_id == second.run.run_id
+    assert second.exit_code == 0
+    assert second.summary["status"] == "completed"
+    assert list(first.column("loss")) == [10, 20]
+    assert list(second.column("loss")) == [30, 40]
+    assert list(first.column("l2re") | second.column("l2re")) == [10, 20, 30, 40]
+    listed = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--dry-run", folder / "wandb"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (listed.stdout + listed.stderr).count(".wandb\n") == 2
+
+
+def interrupting(record: Any, at: int) -> Any:
+    def recording(self: Method, *arguments: Any, **more: Any) -> None:
+        record(self, *arguments, **more)
+        if self.iteration == at:
+            signal.raise_signal(signal.SIGINT)
+
+    return recording
+
+
+def test_overwriting_makes_a_new_run(cli: Cli) -> None:
+    ids = []
+    for _ in range(2):
+        assert cli(*WANDB, "overwrite=true").code == 0
+        (run,) = offline_runs(cli.run_folder())
+        ids.append(run.run.run_id)
+    assert ids[0] != ids[1]
+
+
+def test_a_failed_run_is_finished_as_one(cli: Cli) -> None:
+    assert cli(*WANDB, "method.adam.learning_rate=1e300").code == 1
+    (run,) = offline_runs(cli.run_folder())
+    assert run.exit_code == 1
+    assert run.summary["status"] == "failed"
+    assert "not finite" in run.summary["reason"]
+    assert run.table("result")[0]["status"] == "failed"
+
+
+def test_a_run_that_breaks_off_is_finished_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Method, *arguments: Any, **more: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Method, "record", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli(*WANDB)
+    (run,) = offline_runs(cli.run_folder())
+    assert run.exit_code == 1
+
+
+@pytest.mark.parametrize("broken", ["init", "log", "finish"])
+def test_a_failure_of_wandb_is_one_line_and_the_training_goes_on(
+    broken: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **more: Any) -> None:
+        raise OSError("no space left on device\nand more")
+
+    monkeypatch.setattr(wandb if broken == "init" else wandb.Run, broken, fail)
+    ended = cli(*WANDB)
+    assert ended.code == 0
+    assert result_of(cli.run_folder())["status"] == "completed"
+    assert len(rows_of(cli.run_folder())) == 4
+    assert ended.err == "wandb: OSError: no space left on device; nothing more goes there\n"
+    monkeypatch.undo()
+
+
+def test_a_key_that_is_none_is_said_and_recorded_offline(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    ended = cli(*WANDB)
+    assert ended.code == 0
+    assert ended.err.count("\n") == 1
+    assert "WANDB_API_KEY" in ended.err
+    assert "recording offline" in ended.err
+    assert len(offline_runs(cli.run_folder())) == 1
+
+
+def test_a_mode_of_the_users(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert cli(*WANDB).code == 0
+    assert offline_runs(cli.run_folder()) == []
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    ended = cli(*WANDB, "seed=1")
+    assert ended.code == 2
+    assert "WANDB_MODE=sometimes" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("word", "fragment"),
+    [("project=a:b", "'a:b'"), ("tags=3", "tags=3"), ("tags=[1]", "tags=[1]"), ("entity=[x]", "entity=['x']")],
+)
+def test_names_that_are_not_allowed(word: str, fragment: str, cli: Cli) -> None:
+    ended = cli(*WANDB, f"logger.wandb.{word}")
+    assert ended.code == 2
+    assert ended.err.startswith("error: logger.wandb: ")
+    assert fragment in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_names_of_the_users(tmp_path: Path) -> None:
+    log = WandB(tmp_path / RUN, project="mine", group="some", tags=["a"])
+    log.log_metrics({"loss": 1.0}, step=5)  # without a configuration, as in a Trainer of the user's own
+    log.conclude(None)
+    (run,) = offline_runs(tmp_path / RUN)
+    assert (run.run.project, run.run.run_group, run.run.tags[-1]) == ("mine", "some", "a")
+    assert list(run.column("loss")) == [5]
+
+
+def test_the_settings_hash_knows_no_logger(cli: Cli) -> None:
+    for logger in ("csv", "none", "wandb", "[csv,wandb]", "[wandb,tensorboard]"):
+        assert cli(*FAST, f"logger={logger}", "method.steps=2", "overwrite=true").code == 0
+    assert len(cli.run_folders()) == 1
+
+
+def alone(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, nobody at the keyboard."""
+    return subprocess.run(
+        [sys.executable, TRAIN, *words],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_neither_account_nor_home_nor_network_is_needed(tmp_path: Path) -> None:
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    ended = alone(tmp_path, *WANDB, HOME="/dev/null", WANDB_BASE_URL="http://127.0.0.1:9", **nowhere)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (
+        ended.stdout.splitlines()[-1]
+        == f"to upload   wandb sync {next(tmp_path.glob('runs/**/wandb')).relative_to(tmp_path)}"
+    )
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_waited_for_once(tmp_path: Path) -> None:
+    ended = alone(tmp_path, "-m", *WANDB, "seed=0,1", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
+    assert ended.returncode == 0
+    assert ended.stderr.count("\n") == 1
+    assert "recording offline" in ended.stderr
+    assert ended.stdout.count("to upload") == 2
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
+    killing = (
+        "import os, signal, sys\n"
+        "from pinntk.cli import main\n"
+        "from pinntk.methods import Method\n"
+        "record = Method.record\n"
+        "def recording(self, *arguments, **more):\n"
+        "    record(self, *arguments, **more)\n"
+        "    if self.iteration == 30: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Method.record = recording\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = [*WANDB, "checkpoint.every_seconds=1e-9"]
+    killed = subprocess.run([sys.executable, "-c", killing, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert alone(tmp_path, *words).returncode == 0
+    (folder,) = (path.parent for path in tmp_path.glob("runs/**/result.json"))
+    first, second = offline_runs(folder)
+    assert first.run.run_id == second.run.run_id
+    assert first.exit_code != 0
+    losses = [part.column("loss") for part in (first, second)]
+    assert list(losses[0] | losses[1]) == [10, 20, 30, 40]
+    assert all(losses[0][n] == losses[1][n] for n in set(losses[0]) & set(losses[1]))
+    assert json.dumps(losses[0] | losses[1]) == json.dumps(
+        {int(r["iteration"]): float(r["loss"]) for r in rows_of(folder)}
+    )
