@@ -59,7 +59,8 @@ BAD = [
         [
             "pde=foo",
             "method=bar",
-            "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, pinn_ntk, ssbroyden",
+            "allowed: adam, adam_lbfgs, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, pcpinn_ssbroyden, "
+            "pinn_ntk, ssbroyden",
         ],
     ),
     ("method=null", ["method=null", "adam"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Dashboard(Logger):
         """Add pictures along the training; the signature is that of Lightning's own loggers."""
         self.log_hyperparams({})
         for image in images:
-            self._attempt(lambda path=image: self.write_image(key, path, step))
+            self._attempt(partial(self.write_image, key, image, step))
 
     def conclude(self, result: Mapping[str, Any] | None) -> None:
         """Write the result and the pictures in the run folder, and close.
@@ -98,7 +99,7 @@ class Dashboard(Logger):
             return
         if result is not None:
             for path in sorted(self.folder.glob("*.png")):
-                self._attempt(lambda path=path: self.write_image(path.stem, path, result["steps"]))
+                self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
             self._attempt(lambda: self.write_result(result))
         failed, self.failed = self.failed, False
         self._attempt(lambda: self.end("failed" if result is None else result["status"]), quiet=failed)

@@ -61,8 +61,9 @@ class TensorBoard(Dashboard):
         self._text("result", result, result["steps"])
         found = row(result)
         metrics = {f"result/{name}": found.pop(name) for name in FIGURES}
+        file: Any = self.writer.file_writer  # torch says None, which it is before anything is written
         for summary in hparams(found, metrics):
-            self.writer.file_writer.add_summary(summary)
+            file.add_summary(summary)
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, result["steps"])
 

@@ -1,4 +1,4 @@
-"""Methods of second order on the preconditioned residual: GDND and the kernel-space natural gradient on ``L_PC``.
+"""Methods of second order on ``L_PC``, the preconditioned residual: GDND, natural gradient, self-scaled Broyden.
 
 ``L_PC`` in its lagged form is least squares in the network's values alone: the residual at a node is ``u_theta - v``
 with ``v = u_theta - P^-1 R(u_theta)`` held, renewed before every phase until v solves the discrete system. At that
@@ -19,6 +19,7 @@ from pinntk.methods.gdnd import GDND
 from pinntk.methods.ntk_ng import NTKNaturalGradient
 from pinntk.methods.phases import PhasedMethod
 from pinntk.methods.preconditioned import Preconditioned
+from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import Term
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
@@ -97,3 +98,15 @@ class PCPINNNaturalGradient(PhasedPreconditioned, NTKNaturalGradient):
         """Nodes per draw."""
 
     name: ClassVar[str] = "pcpinn_ng"
+
+
+class PCPINNSSBroyden(PhasedPreconditioned, SSBroydenMethod):
+    """Adam, then self-scaled Broyden, on the preconditioned residual."""
+
+    class Settings(SSBroydenMethod.Settings):
+        """Settings of ``pcpinn_ssbroyden``."""
+
+        batch: Nodes = 4096
+        """Nodes per draw."""
+
+    name: ClassVar[str] = "pcpinn_ssbroyden"
