@@ -27,6 +27,7 @@ FRONT = {
     "",
     "checkpoints",
     "cli",
+    "clusters",
     "composition",
     "devices",
     "folder",

@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from sweeping import completed
 
 from pinntk.cli import configuration_folder
+from pinntk.clusters import Ray, Slurm
 from pinntk.errors import BadInput
-from pinntk.launchers import Gpus, InTurn, Local, Ray, Slurm, Sweeping
+from pinntk.launchers import Gpus, InTurn, Local, Sweeping
 
 NAMES = {"local": Local, "gpus": Gpus, "slurm": Slurm, "ray": Ray}
 
@@ -27,7 +28,7 @@ def made(name: str, *words: str) -> tuple[Sweeping, Any]:
         config = compose("config", [f"hydra/launcher={name}", *words], return_hydra_config=True)
     node = config.hydra.launcher
     assert node._target_ == f"hydra_plugins.pinntk.{NAMES[name].__name__}"
-    launcher = instantiate(OmegaConf.merge(node, {"_target_": f"pinntk.launchers.{NAMES[name].__name__}"}))
+    launcher = instantiate(OmegaConf.merge(node, {"_target_": f"{NAMES[name].__module__}.{NAMES[name].__name__}"}))
     assert isinstance(launcher, Sweeping)
     return launcher, config
 

@@ -1,4 +1,4 @@
-"""GDND, the natural gradient and self-scaled Broyden on the preconditioned residual: the loss, the step, and runs that are cut."""
+"""GDND, natural gradient and self-scaled Broyden on the preconditioned residual: loss, step, and runs that are cut."""
 
 from __future__ import annotations
 
