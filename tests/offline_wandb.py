@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
+Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # has no types
 
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 FULL, LAST = 1, 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,17 @@ class Dashboard(Logger):
         """Begin, with the configuration of the whole run."""
         if not self.begun:
             self.begun = True
-            self._attempt(lambda: self.begin(params))
+            self._attempt(partial(self.begin, params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.log_hyperparams({})  # where nobody has told any
-        self._attempt(lambda: self.write_metrics(metrics, step or 0))
+        self._attempt(partial(self.write_metrics, metrics, step or 0))
 
     def log_image(self, key: str, images: Sequence[Path], step: int) -> None:
         """Add pictures along the training; the signature is that of Lightning's own loggers."""
         self.log_hyperparams({})
         for image in images:
-            self._attempt(lambda path=image: self.write_image(key, path, step))
+            self._attempt(partial(self.write_image, key, image, step))
 
     def conclude(self, result: Mapping[str, Any] | None) -> None:
         """Write the result and the pictures in the run folder, and close.
@@ -98,10 +99,10 @@ class Dashboard(Logger):
             return
         if result is not None:
             for path in sorted(self.folder.glob("*.png")):
-                self._attempt(lambda path=path: self.write_image(path.stem, path, result["steps"]))
-            self._attempt(lambda: self.write_result(result))
+                self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
+            self._attempt(partial(self.write_result, result))
         failed, self.failed = self.failed, False
-        self._attempt(lambda: self.end("failed" if result is None else result["status"]), quiet=failed)
+        self._attempt(partial(self.end, "failed" if result is None else result["status"]), quiet=failed)
         self.begun = False
 
     def _attempt(self, action: Callable[[], object], quiet: bool = False) -> None:

@@ -107,6 +107,7 @@ class WandB(Dashboard):
     def _id(self) -> str:
         path = self.folder / ID
         if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(secrets.token_hex(6) + "\n")
         return path.read_text().strip()
 
@@ -119,13 +120,15 @@ class WandB(Dashboard):
     def write_result(self, result: Mapping[str, Any]) -> None:
         assert self.run is not None
         columns = row(result)
-        self._log({"result": wandb.Table(columns=list(columns), data=[list(columns.values())])}, result["steps"])
+        table = wandb.Table(columns=list(columns), data=[list(columns.values())])
+        # Committed now: the last row would otherwise come after the summary, and put its own loss there.
+        self._log({"result": table}, result["steps"], commit=True)
         rest = {name: value for name, value in result.items() if name != "method_figures"}  # may hold long lists
         self.run.summary.update({**rest, **columns})
 
-    def _log(self, values: dict[str, Any], iteration: int) -> None:
+    def _log(self, values: dict[str, Any], iteration: int, commit: bool = False) -> None:
         assert self.run is not None
-        self.run.log({"iteration": iteration, **values}, step=iteration)
+        self.run.log({"iteration": iteration, **values}, step=iteration, commit=commit)
 
     def end(self, status: str) -> None:
         if self.run is None:
