@@ -19,6 +19,8 @@ ID = "wandb_id.txt"
 """In the run folder: the id of its W&B run, so that a resumed run goes on in the same one."""
 SECONDS_TO_START = 30.0
 """With a key but without an answer of the server in this time the run is recorded offline."""
+SECONDS_TO_LOSE = 1.0
+"""Of what was logged last, where the process is killed; W&B's own choice is 15."""
 SECONDS_TO_FINISH = 120.0
 """For the rest of the upload; what has not gone by then is on the disk, for ``wandb sync``."""
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 255}
@@ -72,6 +74,7 @@ class WandB(Dashboard):
                 symlink=False,
                 init_timeout=SECONDS_TO_START,
                 finish_timeout=SECONDS_TO_FINISH,
+                x_transaction_log_flush_interval=SECONDS_TO_LOSE,
             )
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
