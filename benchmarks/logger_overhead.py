@@ -45,7 +45,8 @@ def main() -> None:
 
     seconds(options.words, "csv")  # warms up
     for logger in options.loggers:
-        alone, with_it = [], []
+        alone: list[tuple[float, float]] = []
+        with_it: list[tuple[float, float]] = []
         for repeat in range(options.repeats):
             for name in ("csv", logger) if repeat % 2 else (logger, "csv"):
                 (alone if name == "csv" else with_it).append(seconds(options.words, name))
