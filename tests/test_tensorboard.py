@@ -48,7 +48,8 @@ def test_curves_pictures_configuration_and_result(cli: Cli) -> None:
     assert_same_as_csv(folder)
     found, result = events(folder), result_of(folder)
     assert set(found.Tags()["scalars"]) >= {"loss", "residual", "boundary", "learning_rate", "l2re", "seconds"}
-    assert [event.step for event in found.Images("solution")] == [10, 20, 30, 40]
+    assert [event.step for event in found.Images("prediction")] == [10, 20, 30, 40]
+    assert [event.step for event in found.Images("solution")] == [40]
     iterations, errors = curve(found, "result/l2re")
     assert iterations == [40]
     assert errors == pytest.approx([result["l2re"]], rel=1e-6)

@@ -113,12 +113,15 @@ def test_table_and_summary_have_the_result(trained: Path, recorded: OfflineRun) 
 
 
 def test_pictures_come_along_the_way_and_at_the_end(trained: Path, recorded: OfflineRun) -> None:
-    pictures = recorded.column("solution")
+    pictures = recorded.column("prediction")
     assert list(pictures) == [10, 20, 30, 40]
     files = [recorded.folder / "files" / picture["path"] for picture in pictures.values()]
     assert len({file.read_bytes() for file in files}) == 4
-    assert files[-1].read_bytes() == (trained / "solution.png").read_bytes()
-    assert list(recorded.column("ntk_drift")) == list(recorded.column("hessian_norm")) == [40]
+    assert files[-1].read_bytes() == (trained / "prediction.png").read_bytes()
+    for name in ("solution", "ntk_drift", "hessian_norm"):
+        ((iteration, picture),) = recorded.column(name).items()
+        assert iteration == 40
+        assert (recorded.folder / "files" / picture["path"]).read_bytes() == (trained / f"{name}.png").read_bytes()
 
 
 def test_nothing_is_left_outside_of_the_run_folder(trained: Path) -> None:

@@ -44,6 +44,7 @@ class Dashboard(Logger):
         super().__init__()
         self.folder = Path(folder)
         self.begun = self.failed = False
+        self._followed: set[str] = set()  # pictures that came along the training
 
     # --- what a dashboard writes --------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class Dashboard(Logger):
     def log_image(self, key: str, images: Sequence[Path], step: int) -> None:
         """Add pictures along the training; the signature is that of Lightning's own loggers."""
         self.log_hyperparams({})
+        self._followed.add(key)
         for image in images:
             self._attempt(partial(self.write_image, key, image, step))
 
@@ -99,7 +101,8 @@ class Dashboard(Logger):
             return
         if result is not None:
             for path in sorted(self.folder.glob("*.png")):
-                self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
+                if path.stem not in self._followed:
+                    self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
             self._attempt(partial(self.write_result, result))
         failed, self.failed = self.failed, False
         self._attempt(partial(self.end, "failed" if result is None else result["status"]), quiet=failed)
