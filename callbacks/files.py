@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+
+from pinntk.pdes.base import Array
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -22,4 +25,11 @@ def write_figure(path: Path, figure: Figure) -> None:
     """As a .png file."""
     part = path.with_suffix(".part.png")
     figure.savefig(part, dpi=130)
+    os.replace(part, path)
+
+
+def write_pixels(path: Path, values: Array, scale: Array) -> None:
+    """As a .png file, a pixel for each value, the first row lowest; the colours span the range of ``scale``."""
+    part = path.with_suffix(".part.png")
+    imsave(part, values, vmin=scale.min(), vmax=scale.max(), origin="lower")
     os.replace(part, path)

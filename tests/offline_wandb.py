@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wandb.proto import wandb_internal_pb2
+Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # has no types
 
-messages: Any = wandb_internal_pb2  # its classes are made when it is imported
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 FULL, LAST = 1, 4
 
@@ -27,7 +27,7 @@ def records(path: Path) -> Iterator[Any]:
         parts += data[at + CHUNK_HEADER : at + CHUNK_HEADER + length]
         at += CHUNK_HEADER + length
         if kind in (FULL, LAST):
-            record = messages.Record()
+            record = Record()
             record.ParseFromString(parts)
             yield record
             parts = b""

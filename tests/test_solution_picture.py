@@ -1,8 +1,10 @@
 """The files that the solution callback writes, and what its picture shows."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from training import fit, make
 
 from pinntk.callbacks import SolutionPlot
 from pinntk.callbacks.error import l2re
-from pinntk.callbacks.solution import draw
+from pinntk.callbacks.solution import draw, pixels
 from pinntk.pdes.base import Array
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.heat2d import Heat2D
@@ -89,3 +91,15 @@ def test_picture_of_a_perfect_or_constant_prediction(tmp_path: Path) -> None:
     pde = Burgers()
     u = np.ones(len(pde.evaluation_points()))
     draw(pde, u, u, "adam").savefig(tmp_path / "flat.png")
+
+
+@pytest.mark.parametrize("pde", [Poisson1D(), Burgers(), Heat2D()])
+def test_pixels_show_prediction_and_reference(pde: Any) -> None:
+    reference = pde.evaluation_points()[:, 0]
+    shown = pixels(pde, 2 * reference, reference)
+    rows, columns = shown.shape
+    if len(pde.evaluation_shape) == 2:
+        np.testing.assert_array_equal(shown[:, : columns // 2], 2 * shown[:, columns // 2 :])
+    else:  # the prediction above, that is in the later rows
+        np.testing.assert_array_equal(shown[rows // 2 :], 2 * shown[: rows // 2])
+    assert shown.max() == 2 * reference.max()

@@ -44,6 +44,7 @@ class Dashboard(Logger):
         super().__init__()
         self.folder = Path(folder)
         self.begun = self.failed = False
+        self._followed: set[str] = set()  # pictures that came along the training
 
     # --- what a dashboard writes --------------------------------------------------------------------------------------
 
@@ -77,15 +78,16 @@ class Dashboard(Logger):
         """Begin, with the configuration of the whole run."""
         if not self.begun:
             self.begun = True
-            self._attempt(lambda: self.begin(params))
+            self._attempt(partial(self.begin, params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.log_hyperparams({})  # where nobody has told any
-        self._attempt(lambda: self.write_metrics(metrics, step or 0))
+        self._attempt(partial(self.write_metrics, metrics, step or 0))
 
     def log_image(self, key: str, images: Sequence[Path], step: int) -> None:
         """Add pictures along the training; the signature is that of Lightning's own loggers."""
         self.log_hyperparams({})
+        self._followed.add(key)
         for image in images:
             self._attempt(partial(self.write_image, key, image, step))
 
@@ -99,10 +101,11 @@ class Dashboard(Logger):
             return
         if result is not None:
             for path in sorted(self.folder.glob("*.png")):
-                self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
-            self._attempt(lambda: self.write_result(result))
+                if path.stem not in self._followed:
+                    self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
+            self._attempt(partial(self.write_result, result))
         failed, self.failed = self.failed, False
-        self._attempt(lambda: self.end("failed" if result is None else result["status"]), quiet=failed)
+        self._attempt(partial(self.end, "failed" if result is None else result["status"]), quiet=failed)
         self.begun = False
 
     def _attempt(self, action: Callable[[], object], quiet: bool = False) -> None:

@@ -14,7 +14,6 @@ from pinntk.loggers.dashboard import Dashboard, row
 
 try:
     from torch.utils.tensorboard import SummaryWriter
-    from torch.utils.tensorboard.summary import hparams
 except ImportError as error:
     raise ImportError("TensorBoard is not installed: pip install 'pinntk[tensorboard]'") from error
 
@@ -61,11 +60,8 @@ class TensorBoard(Dashboard):
         self._text("result", result, result["steps"])
         found = row(result)
         metrics = {f"result/{name}": found.pop(name) for name in FIGURES}
-        file: Any = self.writer.file_writer  # torch says None, which it is before anything is written
-        for summary in hparams(found, metrics):
-            file.add_summary(summary)
-        for name, value in metrics.items():
-            self.writer.add_scalar(name, value, result["steps"])
+        self.writer.flush()  # first, as this makes a file of its own, and TensorBoard does not look back for long
+        self.writer.add_hparams(found, metrics, run_name=".", global_step=result["steps"])
 
     def _text(self, name: str, content: Mapping[str, Any], iteration: int) -> None:
         assert self.writer is not None

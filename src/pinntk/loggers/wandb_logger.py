@@ -19,6 +19,8 @@ ID = "wandb_id.txt"
 """In the run folder: the id of its W&B run, so that a resumed run goes on in the same one."""
 SECONDS_TO_START = 30.0
 """With a key but without an answer of the server in this time the run is recorded offline."""
+SECONDS_TO_LOSE = 1.0
+"""Of what was logged last, where the process is killed; W&B's own choice is 15."""
 SECONDS_TO_FINISH = 120.0
 """For the rest of the upload; what has not gone by then is on the disk, for ``wandb sync``."""
 EXIT_CODES = {"completed": 0, "failed": 1, "interrupted": 255}
@@ -72,6 +74,7 @@ class WandB(Dashboard):
                 symlink=False,
                 init_timeout=SECONDS_TO_START,
                 finish_timeout=SECONDS_TO_FINISH,
+                x_transaction_log_flush_interval=SECONDS_TO_LOSE,
             )
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
@@ -107,7 +110,7 @@ class WandB(Dashboard):
     def _id(self) -> str:
         path = self.folder / ID
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(secrets.token_hex(6) + "\n")
         return path.read_text().strip()
 
@@ -121,12 +124,12 @@ class WandB(Dashboard):
         assert self.run is not None
         columns = row(result)
         table = wandb.Table(columns=list(columns), data=[list(columns.values())])
-        # Committed, for what is still to be written of this iteration would overwrite the summary.
+        # Committed now: the last row would otherwise come after the summary, and put its own loss there.
         self._log({"result": table}, result["steps"], commit=True)
         rest = {name: value for name, value in result.items() if name != "method_figures"}  # may hold long lists
         self.run.summary.update({**rest, **columns})
 
-    def _log(self, values: dict[str, Any], iteration: int, commit: bool | None = None) -> None:
+    def _log(self, values: dict[str, Any], iteration: int, commit: bool = False) -> None:
         assert self.run is not None
         self.run.log({"iteration": iteration, **values}, step=iteration, commit=commit)
 
