@@ -109,7 +109,7 @@ class DeepXDE:
         """A term that is not the interior's as one of DeepXDE's conditions."""
         points = case.points[term.region].astype(np.float64 if case.dtype == torch.float64 else np.float32)
         if term.region == "periodic":
-
+            # The peers have no types, and are not installed where types are checked.
             class Pairs(dde.icbc.PeriodicBC):  # type: ignore[misc]
                 """PeriodicBC finds its points among the interior ones; these are ours."""
 
@@ -192,6 +192,7 @@ class Pina:
             case.load([part for part in network.model if isinstance(part, nn.Linear)])
             self.solver: Any = solver.PhysicsInformedSingleModelSolver(self.problem, network)
 
+            # `lightning` comes with the peer and is not installed where types are checked.
             class Stopwatch(lightning.Callback):  # type: ignore[name-defined,misc]
                 """When each epoch, which is one step, ended."""
 

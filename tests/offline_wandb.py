@@ -1,15 +1,21 @@
-"""Reads what an offline W&B run has recorded: wandb 0.31 has no reader of its own for Python."""
+"""What tests of W&B share: no account, and a reader of what is recorded; wandb 0.31 has none of its own for Python."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+import wandb
+from conftest import FAST
+
 Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # has no types
 
+WANDB = [*FAST, "logger=wandb"]
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 FULL, LAST = 1, 4
 
@@ -92,5 +98,13 @@ class OfflineRun:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """The parts of the W&B run in a run folder, in the order of time."""
+    """The parts of the W&B run in a run folder, by time, once W&B's own process has written all of them."""
+    wandb.teardown()
     return [OfflineRun(path) for path in sorted(folder.glob("wandb/offline-run-*"))]
+
+
+def without_account(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """No key, no settings, nothing of the user's."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        patch.delenv(name, raising=False)
+    patch.setenv("HOME", str(home))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import FAST, Cli, result_of, rows_of
+from training import interrupting
 
 from pinntk.loggers.tensorboard_logger import TensorBoard
 from pinntk.methods import Method
@@ -59,15 +59,6 @@ def test_curves_pictures_configuration_and_result(cli: Cli) -> None:
         value for name, value in found.summary_metadata.items() if name == "_hparams_/session_start_info"
     )
     assert result["settings_hash"].encode() in hyperparameters.plugin_data.content
-
-
-def interrupting(record: Any, at: int) -> Any:
-    def recording(self: Method, *arguments: Any, **more: Any) -> None:
-        record(self, *arguments, **more)
-        if self.iteration == at:
-            signal.raise_signal(signal.SIGINT)
-
-    return recording
 
 
 def test_a_resumed_run_goes_on_in_its_curves(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What tests of training share: a small problem trained through Lightning's Trainer."""
 
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,14 @@ def whole_and_resumed(make: Callable[[], M], cut: int, folder: Path, monkeypatch
     assert resumed.function_evaluations == whole.function_evaluations
     assert torch.equal(parameters(resumed), parameters(whole))
     return whole, resumed
+
+
+def interrupting(record: Any, at: int) -> Any:
+    """For ``Method.record``: Ctrl-C once this iteration has been recorded."""
+
+    def recording(self: Method, *arguments: Any, **more: Any) -> None:
+        record(self, *arguments, **more)
+        if self.iteration == at:
+            signal.raise_signal(signal.SIGINT)
+
+    return recording

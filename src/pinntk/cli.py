@@ -149,7 +149,7 @@ def _sweep(start: Callable[[], None]) -> int:
         code = 130
     except SystemExit as stopped:
         code = int(stopped.code or 0)
-    except Exception as error:
+    except Exception as error:  # whatever a cluster may raise: what the jobs have recorded is still told
         if not launchers.started:  # nothing has been done yet
             raise
         print(f"error: the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
