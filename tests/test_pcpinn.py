@@ -182,16 +182,20 @@ def test_target_is_one_newton_step_from_the_network() -> None:
     torch.testing.assert_close(method.target, expected, rtol=1e-10, atol=1e-11)
 
 
+def drawn_nodes(method: PCPINN) -> Tensor:
+    return method.draw_nodes(method.settings.batch, method.iteration)
+
+
 def test_regression_is_on_the_target_at_the_drawn_nodes() -> None:
     method = make()
     method.start(None)
     method._refresh()
-    drawn = method._draw()
+    drawn = drawn_nodes(method)
     before = network_values(method)
     expected = float((before[drawn] - method.target[drawn]).square().mean())
     assert float(method._step()) == pytest.approx(expected, rel=1e-12)
-    assert not torch.equal(drawn, method._draw())  # another iteration, other nodes
-    every = torch.cat([method._draw() for method.iteration in range(200)])
+    assert not torch.equal(drawn, drawn_nodes(method))  # another iteration, other nodes
+    every = torch.cat([drawn_nodes(method) for method.iteration in range(200)])
     assert len(every.unique()) == len(method.nodes)
 
 

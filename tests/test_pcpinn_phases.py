@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ from pinntk.points import PointSettings
 LINEAR = ("convection", "wave")
 
 
-def made(kind: type[PhasedPreconditioned], name: str = "reaction", **settings: Any) -> Any:
-    pde, discretization = tiny(name)
+def made(
+    kind: type[PhasedPreconditioned],
+    name: str = "reaction",
+    points: dict[str, Any] | None = None,
+    discretization: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    pde, grid = tiny(name)
     steps: dict[str, Any] = {"adam": {"steps": 6}}
     if kind is PCPINNGDND:
         steps |= {"lbfgs": {"steps": 6}, "nncg": {"steps": 6, "rank": 9, "resample_every": 2}}
@@ -32,9 +39,9 @@ def made(kind: type[PhasedPreconditioned], name: str = "reaction", **settings: A
     return kind(
         pde,
         NetworkSettings(width=6, depth=2),
-        PointSettings(resample_every=2),
+        PointSettings.model_validate(points or {"resample_every": 2}),
         kind.Settings.model_validate({"log_every": 5, "batch": 64, **steps, **settings}),
-        discretization=discretization,
+        discretization=grid.model_copy(update=discretization),
         seed=3,
     )
 
@@ -86,6 +93,30 @@ def test_a_step_is_a_dense_damped_gauss_newton_step_on_the_values() -> None:
     expected = torch.linalg.lstsq(torch.cat([J, below]), torch.cat([-r, torch.zeros(J.shape[1])])[:, None]).solution
     method.advance(1)
     torch.testing.assert_close(parameters(method) - theta, expected[:, 0], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_latin_hypercube_takes_every_line_of_the_grid_equally_often(name: str) -> None:
+    method = made(PCPINNSSBroyden, name, points={"sampling": "latin_hypercube"})
+    nodes = method.problem.nodes
+    n = 2 * math.lcm(*method.problem.axes)
+    drawn = method.draw_nodes(n, 0)
+    assert not torch.equal(drawn, method.draw_nodes(n, 1))
+    assert torch.equal(drawn, method.draw_nodes(n, 0))
+    for axis in nodes[drawn.numpy()].T:
+        _, counts = np.unique(axis, return_counts=True)
+        assert (counts == n // len(counts)).all()
+    assert [len(np.unique(axis)) for axis in nodes[drawn.numpy()].T] == [len(np.unique(axis)) for axis in nodes.T]
+
+
+def test_sobol_points_of_a_power_of_two_take_every_node_once() -> None:
+    grid = {"cells": 31, "time_steps": 15}  # 16 x 32 nodes: the elementary intervals of 512 points
+    method = made(PCPINNSSBroyden, "burgers", points={"sampling": "sobol"}, discretization=grid)
+    assert method.problem.axes == (16, 32)
+    draws = [method.draw_nodes(512, draw) for draw in range(2)]
+    assert not torch.equal(*draws)
+    for drawn in draws:
+        assert torch.equal(drawn.sort().values, torch.arange(512))
 
 
 @kinds

@@ -114,6 +114,11 @@ class DiscreteProblem(ABC):
     shape: tuple[int, int]
 
     @property
+    def axes(self) -> tuple[int, ...]:
+        """Nodes along each axis, in the order in which the nodes are numbered, last axis fastest."""
+        return self.shape
+
+    @property
     @abstractmethod
     def nodes(self) -> Array:
         """Coordinates of the nodes, level by level: (levels * nodes, d), t last."""

@@ -78,6 +78,11 @@ _SAMPLERS: dict[str, Callable[[int, int, np.random.Generator], Array]] = {
 }
 
 
+def unit_points(sampling: str, n: int, d: int, rng: np.random.Generator) -> Array:
+    """Points of the unit cube [0, 1)^d, float64, drawn as ``points.sampling`` says: (n, d), ``grid`` about as many."""
+    return _SAMPLERS[sampling](n, d, rng)
+
+
 def sample(
     settings: PointSettings,
     coordinates: Sequence[str],
@@ -112,7 +117,7 @@ def sample(
     def face(fixed: dict[int, float], n: int, rng: np.random.Generator) -> Array:
         """n points of the box with the given coordinates held; a face that is one point is that point."""
         free = [c for c in range(d) if c not in fixed]
-        unit = _SAMPLERS[settings.sampling](n, len(free), rng) if free else np.zeros((1, 0))
+        unit = unit_points(settings.sampling, n, len(free), rng) if free else np.zeros((1, 0))
         points = np.empty((len(unit), d))
         for c, value in fixed.items():
             points[:, c] = value

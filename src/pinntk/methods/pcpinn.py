@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
@@ -96,7 +95,7 @@ class PCPINN(Preconditioned):
     def _step(self) -> Tensor:
         self._values = None
         if self.settings.form == "lagged":
-            picked = self._draw()
+            picked = self.draw_nodes(self.settings.batch, self.iteration)
             loss = self._loss(self.nodes[picked], self.target[picked])
         else:
             residual = self.problem.residual(self.network(self.nodes).reshape(self.problem.shape))
@@ -112,11 +111,6 @@ class PCPINN(Preconditioned):
     def _regression(self, nodes: Tensor, target: Tensor) -> Tensor:
         loss: Tensor = (self.network(nodes) - target).square().mean()
         return loss
-
-    def _draw(self) -> Tensor:
-        """The nodes of this iteration's mini-batch: a function of seed and iteration alone."""
-        rng = np.random.default_rng([self.seed, self.iteration])
-        return torch.from_numpy(rng.integers(len(self.nodes), size=self.settings.batch)).to(self.device)
 
     def _refresh(self) -> None:
         """Linearise (direct) or correct (lagged) about the network's current values."""

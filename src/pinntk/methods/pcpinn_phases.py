@@ -61,11 +61,10 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
         self._drawn = None
 
     def loss_batches(self) -> dict[str, Batch]:
-        """Nodes drawn with replacement, and their targets: a function of seed, draw and target alone."""
+        """Nodes of this draw and their targets: a function of seed, draw and target alone."""
         key = self.draw, len(self.refreshes)
         if self._drawn is None or self._drawn[0] != key:
-            rng = np.random.default_rng([self.seed, self.draw])
-            picked = torch.from_numpy(rng.integers(len(self.nodes), size=self.settings.batch)).to(self.device)
+            picked = self.draw_nodes(self.settings.batch, self.draw)
             points = self.nodes[picked]
             with torch.no_grad():
                 inputs = self.network.features(points, self.loss_residuals.streams_of["interior"])

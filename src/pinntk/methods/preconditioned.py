@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError
 from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss
 from pinntk.pdes.base import PDE, Array
-from pinntk.points import PointSettings
+from pinntk.points import PointSettings, unit_points
 from pinntk.references import Reference
 
 
@@ -50,6 +51,20 @@ class Preconditioned(Method):
             raise ValueError(
                 f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes of its grid at random; allowed is 0"
             )
+
+    def draw_nodes(self, n: int, *stream: int) -> Tensor:
+        """Numbers of n nodes, spread over the grid as ``points.sampling`` says; a function of seed and stream alone.
+
+        Evenly spread nodes are worth more than the same number drawn one by one, which leave holes.
+        """
+        rng = np.random.default_rng([self.seed, *stream])
+        if self.points.sampling == "uniform":
+            drawn = rng.integers(math.prod(self.problem.axes), size=n)
+        else:
+            axes = self.problem.axes
+            places = np.floor(unit_points(self.points.sampling, n, len(axes), rng) * axes).astype(np.int64)
+            drawn = np.ravel_multi_index(tuple(places.T), axes)
+        return torch.from_numpy(drawn).to(self.device)
 
     def values(self) -> Array:
         """The network's values on the grid, float64, of the grid's shape."""

@@ -94,6 +94,10 @@ class Heat2DDiscrete(DiscreteProblem):
         x, y = (np.pad(np.sin(m * np.pi * self.axis[1:-1]), 1) for m in (mx, my))
         return np.outer(x, y).ravel()
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return self.shape[0], len(self.axis), len(self.axis)
+
     @cached_property
     def nodes(self) -> Array:
         t, x, y = np.meshgrid(self.times, self.axis, self.axis, indexing="ij")
