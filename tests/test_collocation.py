@@ -62,7 +62,7 @@ def test_shares_and_counts(interior: int, share: float, count: int) -> None:
     assert points.shape == (CANDIDATES * count, 2)
     assert ((points >= LOWER) & (points <= UPPER)).all()
     first = np.random.default_rng(0).random((interior, 2))
-    found = redrawn(first, points, np.ones(len(points)), settings, seed=1, draw=2)
+    found = redrawn(first, points, np.ones(len(points)), count, seed=1, draw=2)
     assert found.shape == first.shape
     assert np.array_equal(found[: interior - count], first[: interior - count])
     assert rows(found[interior - count :]) <= rows(points)
@@ -84,7 +84,7 @@ def test_a_draw_is_a_function_of_its_number_and_the_seed() -> None:
     assert not rows(made[1, 2]) & (rows(made[1, 3]) | rows(made[2, 2]))
     # Which of them are taken, too, for the same candidates.
     first, points, size = np.zeros((40, 2)), made[1, 2], np.ones(160)
-    taken = [rows(redrawn(first, points, size, settings, seed=s, draw=d)) for s, d in ((1, 2), (1, 2), (1, 3), (2, 2))]
+    taken = [rows(redrawn(first, points, size, 20, seed=s, draw=d)) for s, d in ((1, 2), (1, 2), (1, 3), (2, 2))]
     assert taken[0] == taken[1]
     assert taken[0] != taken[2] != taken[3] != taken[0]
 
@@ -106,7 +106,14 @@ def test_the_density_follows_the_residual(density: Callable[[Array], Array]) -> 
     edges = [np.linspace(low, high, 5) for low, high in zip(LOWER, UPPER, strict=True)]
     for draw in range(1, 6):
         points = candidates(settings, LOWER, UPPER, seed=5, draw=draw)
-        found = redrawn(np.zeros((1000, 2)), points, 1e-3 * density(points), settings, seed=5, draw=draw)
+        found = redrawn(
+            np.zeros((1000, 2)),
+            points,
+            1e-3 * density(points),
+            settings.count_by_residual(settings.interior),
+            seed=5,
+            draw=draw,
+        )
         counts += np.histogramdd(found, edges)[0]
         expected += np.histogramdd(points, edges, weights=shares(density, points, 1000))[0]
     assert expected.sum() == pytest.approx(counts.sum())
@@ -121,10 +128,10 @@ def test_where_the_residual_vanishes_no_point_is_drawn() -> None:
     settings = settings_of(40, 0.5)
     points = candidates(settings, LOWER, UPPER, seed=1, draw=1)
     size = np.where(points[:, 0] > 1.5, 1e-3, 0.0)
-    found = redrawn(np.zeros((40, 2)), points, size, settings, seed=1, draw=1)[20:]
+    found = redrawn(np.zeros((40, 2)), points, size, 20, seed=1, draw=1)[20:]
     assert (found[:, 0] > 1.5).all()
     size[np.argsort(size)[:-5]] = 0.0  # fewer than are wanted: those, and then others
-    found = redrawn(np.zeros((40, 2)), points, size, settings, seed=1, draw=1)[20:]
+    found = redrawn(np.zeros((40, 2)), points, size, 20, seed=1, draw=1)[20:]
     assert rows(points[size > 0]) <= rows(found)
     assert len(rows(found)) == 20
 
@@ -136,7 +143,7 @@ def test_with_nothing_to_go_by_the_draw_stays_uniform(bad: float) -> None:
     points = candidates(settings, LOWER, UPPER, seed=1, draw=1)
     size = np.full(len(points), 0.0 if bad == 0 else 1.0)
     size[3] = bad
-    assert np.array_equal(redrawn(first, points, size, settings, seed=1, draw=1), first)
+    assert np.array_equal(redrawn(first, points, size, 6, seed=1, draw=1), first)
 
 
 def test_a_grid_does_not_go_with_it() -> None:
@@ -175,7 +182,7 @@ def test_the_last_points_are_drawn_by_the_residual_at_the_moment() -> None:
     points = candidates(made.settings, pde.lower, pde.upper, seed=4, draw=1)
     batch = made.residuals.prepare_region("interior", torch.from_numpy(points))
     size = np.abs(torch.stack(list(made.residuals.of_region("interior", batch).values())).detach().numpy()).sum(0)
-    assert np.array_equal(found, redrawn(plain(made, 1)["interior"], points, size, made.settings, seed=4, draw=1))
+    assert np.array_equal(found, redrawn(plain(made, 1)["interior"], points, size, 6, seed=4, draw=1))
 
 
 def test_a_draw_depends_on_the_parameters_when_it_is_first_asked_for_and_is_kept() -> None:

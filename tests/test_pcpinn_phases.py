@@ -162,7 +162,30 @@ def test_weights_are_refused() -> None:
 
 
 @kinds
-def test_points_by_residual_are_refused(kind: type[PhasedPreconditioned]) -> None:
-    with pytest.raises(ValueError, match=rf"points\.by_residual=0\.5: {kind.name} draws nodes"):
-        kind.check_points(PointSettings(by_residual=0.5))
-    kind.check_points(PointSettings())
+def test_nodes_by_residual_are_the_worst_of_many(kind: type[PhasedPreconditioned]) -> None:
+    method = made(kind, points={"by_residual": 0.25})
+    method.start(None)
+    first = picked(method)
+    assert torch.equal(first, method.draw_nodes(64, 0))  # there is nothing to go by yet
+    # A hump on a fortieth of the grid, which one node in forty sees.
+    values = torch.from_numpy(method.values()).reshape(-1)
+    target = values.clone()
+    target[::40] += 1.0
+    method._set_target(target.reshape(method.problem.shape).numpy())
+    method._first_draw = 1
+    drawn = method._pick(1)
+    assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
+    # 128 candidates, of which a few are on the hump: all of these are taken first, nothing else has a residual.
+    among = method.draw_nodes(128, 1, 1)
+    assert set(among[among % 40 == 0].tolist()) <= set(drawn[48:].tolist())
+    assert len(drawn) == 64
+
+
+@pytest.mark.parametrize("cut", [5, 8, 11])
+@kinds
+def test_cut_and_resumed_the_nodes_by_residual_are_the_same(
+    kind: type[PhasedPreconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"by_residual": 0.5, "sampling": "sobol"}
+    whole, resumed = whole_and_resumed(lambda: made(kind, points=points), cut, tmp_path, monkeypatch)
+    assert resumed.losses() == whole.losses()

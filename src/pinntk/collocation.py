@@ -72,4 +72,5 @@ class Collocation:
             batch = self.residuals.prepare_region("interior", self._placed(points))
             found = self.residuals.of_region("interior", batch).values()
             size = torch.stack([r.abs() for r in found]).sum(0).double().cpu().numpy()
-        return redrawn(interior, points, size, self.settings, seed=self.seed, draw=draw)
+        count = self.settings.count_by_residual(len(interior))
+        return redrawn(interior, points, size, count, seed=self.seed, draw=draw)

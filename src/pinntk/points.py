@@ -38,6 +38,10 @@ class PointSettings(BaseModel):
     """This share of the interior points is drawn with probabilities in proportion to the residual's size there (Wu et
     al. 2023), from the second draw on."""
 
+    def count_by_residual(self, points: int) -> int:
+        """How many of so many points are drawn by residual."""
+        return round(self.by_residual * points)
+
     @model_validator(mode="after")
     def _a_grid_stays(self) -> PointSettings:
         if self.sampling == "grid" and self.resample_every is not None:
@@ -149,29 +153,25 @@ def candidates(
 ) -> Array:
     """Interior points among which ``by_residual`` draws: (`CANDIDATES` times their number, d), uniform."""
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    count = CANDIDATES * _by_residual(settings)
+    count = CANDIDATES * settings.count_by_residual(settings.interior)
     return low + (high - low) * np.random.default_rng([seed, draw, len(REGIONS)]).random((count, len(low)))
 
 
-def redrawn(interior: Array, points: Array, size: Array, settings: PointSettings, *, seed: int, draw: int) -> Array:
-    """The interior points, the last of them replaced by points drawn by residual.
+def redrawn(drawn: Array, among: Array, size: Array, count: int, *, seed: int, draw: int) -> Array:
+    """Points, or numbers of nodes, the last of them replaced by others drawn by residual.
 
     Args:
-        interior: (N, d).
-        points: the `candidates`, (M, d).
+        drawn: (N, d) or (N,).
+        among: the candidates, (M, d) or (M,).
         size: of the residual at the candidates, (M,), not negative.
-        settings: the share of the points.
+        count: how many.
         seed: of the run.
         draw: number of the draw.
     """
-    count, total = _by_residual(settings), float(size.sum())
+    total = float(size.sum())
     if not count or not 0 < total < np.inf:  # nothing to tell points apart by
-        return interior
+        return drawn
     # Without replacement, by the smallest of exponential variables with these rates (Efraimidis, Spirakis 2006).
-    waiting = np.random.default_rng([seed, draw, len(REGIONS) + 1]).exponential(size=len(points))
-    order = np.argsort(np.divide(waiting, size, out=np.full(len(points), np.inf), where=size > 0), kind="stable")
-    return np.concatenate([interior[: len(interior) - count], points[order[:count]]])
-
-
-def _by_residual(settings: PointSettings) -> int:
-    return round(settings.by_residual * settings.interior)
+    waiting = np.random.default_rng([seed, draw, len(REGIONS) + 1]).exponential(size=len(among))
+    order = np.argsort(np.divide(waiting, size, out=np.full(len(among), np.inf), where=size > 0), kind="stable")
+    return np.concatenate([drawn[: len(drawn) - count], among[order[:count]]])

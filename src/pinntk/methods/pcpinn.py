@@ -23,6 +23,7 @@ from pinntk.discretization import apply_inverse
 from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.preconditioned import Preconditioned, rms
 from pinntk.methods.schedule import AdamSettings
+from pinntk.points import PointSettings
 
 
 class PCPINN(Preconditioned):
@@ -54,6 +55,13 @@ class PCPINN(Preconditioned):
 
     name: ClassVar[str] = "pcpinn"
     optimizer: torch.optim.Adam
+
+    @classmethod
+    def check_points(cls, points: PointSettings) -> None:
+        if points.by_residual:
+            raise ValueError(
+                f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes of its grid at random; allowed is 0"
+            )
 
     @property
     def total_iterations(self) -> int:

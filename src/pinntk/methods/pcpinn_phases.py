@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 from pydantic import Field, StrictInt
+from torch import Tensor
 
 from pinntk.methods.gdnd import GDND
 from pinntk.methods.ntk_ng import NTKNaturalGradient
@@ -21,6 +22,7 @@ from pinntk.methods.phases import PhasedMethod
 from pinntk.methods.preconditioned import Preconditioned
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import Term
+from pinntk.points import CANDIDATES, redrawn
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
 
@@ -34,16 +36,21 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
     def start(self, state: Mapping[str, Any] | None) -> None:
         self.loss_residuals = Residuals(self.pde, self.network, [TERM])
         self.nodes = torch.from_numpy(self.problem.nodes).to(self.device, self.dtype_)
-        self._drawn: tuple[tuple[int, int], dict[str, Batch]] | None = None
+        self._drawn: tuple[tuple[int, int], Tensor, dict[str, Batch]] | None = None
+        """Draw and target, the nodes' numbers, what the loss is made of."""
         if state is not None:
             self.refreshes = list(state["refreshes"])
             if state["base"] is not None:
                 self._set_target(state["base"].double().numpy())
+            if state["drawn"] is not None:
+                self._take(*state["drawn"])
         super().start(None if state is None else state["phases"])
 
     def state(self) -> dict[str, Any]:
         base = None if self.base is None else torch.from_numpy(self.base).to(self.dtype_)
-        return {"phases": super().state(), "base": base, "refreshes": self.refreshes}
+        # By residual, they are a function of the parameters at that moment too.
+        drawn = self._drawn[:2] if self._drawn is not None and self.points.by_residual else None
+        return {"phases": super().state(), "base": base, "refreshes": self.refreshes, "drawn": drawn}
 
     def before_phase(self) -> None:
         assert self.discretization is not None
@@ -61,15 +68,29 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
         self._drawn = None
 
     def loss_batches(self) -> dict[str, Batch]:
-        """Nodes of this draw and their targets: a function of seed, draw and target alone."""
+        """Nodes of this draw and their targets: a function of seed, draw and target alone, unless by residual."""
         key = self.draw, len(self.refreshes)
         if self._drawn is None or self._drawn[0] != key:
-            picked = self.draw_nodes(self.settings.batch, self.draw)
-            points = self.nodes[picked]
-            with torch.no_grad():
-                inputs = self.network.features(points, self.loss_residuals.streams_of["interior"])
-            self._drawn = key, {"interior": Batch(points, inputs, ((self.target[picked],),))}
-        return self._drawn[1]
+            self._take(key, self._pick(self.draw))
+        assert self._drawn is not None
+        return self._drawn[2]
+
+    def _pick(self, draw: int) -> Tensor:
+        """Numbers of a draw's nodes, (batch,): the last of them by ``|u_theta - v|`` at this moment, if so wanted."""
+        picked, count = self.draw_nodes(self.settings.batch, draw), self.points.count_by_residual(self.settings.batch)
+        if not count or not draw:
+            return picked
+        among = self.draw_nodes(CANDIDATES * count, draw, 1)
+        with torch.no_grad():
+            size = (self.network(self.nodes[among]) - self.target[among]).abs()
+        numbers, candidates, sizes = (x.cpu().numpy() for x in (picked, among, size.double()))
+        return torch.from_numpy(redrawn(numbers, candidates, sizes, count, seed=self.seed, draw=draw)).to(picked)
+
+    def _take(self, key: tuple[int, int], picked: Tensor) -> None:
+        points = self.nodes[picked]
+        with torch.no_grad():
+            inputs = self.network.features(points, self.loss_residuals.streams_of["interior"])
+        self._drawn = key, picked, {"interior": Batch(points, inputs, ((self.target[picked],),))}
 
     def figures(self, reference: Reference) -> dict[str, Any]:
         return {**PhasedMethod.figures(self, reference), **Preconditioned.figures(self, reference)}
