@@ -60,7 +60,7 @@ class PCPINN(Preconditioned):
     def check_points(cls, points: PointSettings) -> None:
         if points.by_residual:
             raise ValueError(
-                f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes of its grid at random; allowed is 0"
+                f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes anew at every step; allowed is 0"
             )
 
     @property

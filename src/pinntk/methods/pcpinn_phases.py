@@ -22,9 +22,12 @@ from pinntk.methods.phases import PhasedMethod
 from pinntk.methods.preconditioned import Preconditioned
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import Term
-from pinntk.points import CANDIDATES, redrawn
+from pinntk.points import redrawn
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
+
+CANDIDATES = 64
+"""Nodes that are looked at for every one that is drawn by residual: where it is large may be one level in thousands."""
 
 Nodes = Annotated[StrictInt, Field(ge=1)]
 TERM = Term(Preconditioned.term, "interior", ("u",), lambda values, target: values["u"] - target)
