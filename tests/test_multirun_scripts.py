@@ -158,3 +158,26 @@ def test_adam_against_pinn_ntk(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "pinn_ntk.png").stat().st_size > 10_000
     assert ran("pinn_ntk.py", tmp_path / "nothing").returncode == 1
+
+
+def test_the_tables_of_beyond(tmp_path: Path) -> None:
+    of_wave: dict[str, Any] = {"pde": "wave", "pde_parameters": {"a": 5, "C": 4.0}, "seconds": 10.0}
+    for seed, error in enumerate((4e-6, 1.04e-5, 2e-6)):
+        figures = {"discrete_l2re": 6.4e-7}
+        make_run(tmp_path, **of_wave, method="gdnd", seed=seed, l2re=error, method_figures=figures)
+    better = {**of_wave, "method": "gdnd", "settings_hash": "bbbb", "l2re": 3e-6, "seconds": 12.4, "threads": 2}
+    make_run(tmp_path, **better)
+    for seed in range(3):  # of another row of the table: a = 4
+        make_run(tmp_path, pde="wave", pde_parameters={"a": 4, "C": 4.0}, seed=seed, l2re=0.25, settings_hash="cccc")
+    make_run(tmp_path, **of_wave, ended=True, status="failed", seed=7)
+    ended = ran("beyond_table.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    first, second, third = (part.splitlines()[2:] for part in ended.stdout.strip().split("\n\n"))
+    assert first == [
+        "| wave, a = 4 | `adam` | 2.5e-1, 2.5e-1, 2.5e-1 | **2.5e-1** | 5e-4 | 5e-6 | 1.3e-2 | – | 12–12 s | cccc |",
+        "| wave, a = 5 | `gdnd` | 4.0e-6, 1.0e-5, 2.0e-6 | **4.0e-6** | 1e-3 | 1e-5 | 1.3e-2 | 6.4e-7 | 10–10 s |"
+        " aaaaaaaaaaaa |",
+    ]
+    assert second[1:3] == ["| wave, a = 4 | 2.5e-1 (12 s) | – |", "| wave, a = 5 | – | 3.0e-6 (12 s) |"]
+    assert len(third) == 3 + 3 + 1
+    assert third[-1] == "| wave, a = 5 | gdnd | bbbb | 0 | 3.0e-6 | 12 s | 100 | 2 |"
