@@ -1,6 +1,6 @@
-"""Three tables in Markdown of all runs in a folder: settings with three seeds or more, each method's best, every run.
+"""Three tables in Markdown of a folder's completed runs: settings of three seeds or more, each method's best, all runs.
 
-python multirun_scripts/beyond_table.py results/beyond
+python multirun_scripts/beyond_table.py results/beyond    # without a folder: runs/beyond
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from statistics import median
 from run_folders import completed
 
 from pinntk.published import TABLE_2, PublishedRow
-from pinntk.reading import Run
+from pinntk.reading import Run, distinct
 
 TO_REACH = {
     "convection": ("1e-4", "1e-6"),
@@ -69,8 +69,8 @@ def head(*names: str) -> None:
 
 def main() -> None:
     """Print the tables."""
-    _, found = completed("results/beyond", "result.json", "beyond.sh")
-    rows = [(row, [run for run in found if row.fits(run.pde, run.parameters)]) for row in TABLE_2]
+    _, found = completed("runs/beyond", "result.json", "beyond.sh")
+    rows = [(row, [run for run in distinct(found) if row.fits(run.pde, run.parameters)]) for row in TABLE_2]
     head(
         "problem",
         "method",

@@ -151,6 +151,7 @@ BAD = [
     ("pde=heat2d method=pcpinn discretization=null", ["discretization=null", "pcpinn"]),
     ("pde=heat2d method=pcpinn method.weights.boundary=2", ["method.weights", "pcpinn"]),
     ("method=pcpinn points.by_residual=0.5", ["points.by_residual=0.5", "pcpinn", "allowed is 0"]),
+    ("method=pcpinn points.sampling=grid", ["points.sampling=grid", "pcpinn", "allowed are uniform"]),
     ("seed=-1 network.depth=0 pde.a=0", ["seed=-1", "network.depth=0", "pde.a=0"]),
     # the world
     ("init_from=nowhere", ["init_from=nowhere", "last.ckpt", "run folder"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from training import fit, parameters, whole_and_resumed
 
 from pinntk.methods.pcpinn_phases import PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden, PhasedPreconditioned
 from pinntk.network import NetworkSettings
-from pinntk.points import PointSettings
+from pinntk.points import PointSettings, redrawn
 
 LINEAR = ("convection", "wave")
 
@@ -46,7 +47,8 @@ def made(
     )
 
 
-kinds = pytest.mark.parametrize("kind", [PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden])
+KINDS = (PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden)
+kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def picked(method: Any) -> Tensor:
@@ -167,25 +169,23 @@ def test_nodes_by_residual_are_the_worst_of_many(kind: type[PhasedPreconditioned
     method.start(None)
     first = picked(method)
     assert torch.equal(first, method.draw_nodes(64, 0))  # there is nothing to go by yet
-    # A hump on a fortieth of the grid, which one node in forty sees.
-    values = torch.from_numpy(method.values()).reshape(-1)
-    target = values.clone()
-    target[::40] += 1.0
-    method._set_target(target.reshape(method.problem.shape).numpy())
+    # Humps of two heights on a fortieth of the grid each, and nothing else has a residual.
+    size = np.zeros(method.problem.nodes.shape[0])
+    size[::40], size[1::40] = 3.0, -1.0
+    method._set_target(method.values() - size.reshape(method.problem.shape))
     method._first_draw = 1
-    drawn = method._pick(1)
+    drawn = picked(method)
     assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
-    # Of the 1,024 candidates some 25 are on the hump, and nothing else has a residual.
-    assert set(drawn[48:].tolist()) <= set(method.draw_nodes(1024, 1, 1).tolist())
-    assert (drawn[48:] % 40 == 0).all()
-    assert len(drawn) == 64
+    among = method.draw_nodes(1024, 1, 1).numpy()
+    expected = redrawn(method.draw_nodes(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
+    assert set(expected[48:] % 40) == {0, 1}
+    assert drawn.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("cut", [5, 8, 11])
-@kinds
+@pytest.mark.parametrize(("kind", "cut"), [*itertools.product(KINDS, [3, 5, 8, 11]), (PCPINNGDND, 15)])
 def test_cut_and_resumed_the_nodes_by_residual_are_the_same(
     kind: type[PhasedPreconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points = {"by_residual": 0.5, "sampling": "sobol"}
+    points = {"by_residual": 0.5, "sampling": "sobol", "resample_every": 2}
     whole, resumed = whole_and_resumed(lambda: made(kind, points=points), cut, tmp_path, monkeypatch)
     assert resumed.losses() == whole.losses()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.stats import qmc
 from pinntk.network import STRICT
 
 Array = NDArray[np.float64]
+Points = NDArray[Any]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 REGIONS = ("interior", "initial", "boundary", "periodic")
 
@@ -35,8 +36,8 @@ class PointSettings(BaseModel):
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between fresh draws; null: one draw for the whole run."""
     by_residual: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """This share of the interior points is drawn with probabilities in proportion to the residual's size there (Wu et
-    al. 2023), from the second draw on."""
+    """This share of the interior points, or of the nodes that a method draws from its grid, is drawn with probabilities
+    in proportion to the residual's size there (Wu et al. 2023), from the second draw on."""
 
     def count_by_residual(self, points: int) -> int:
         """How many of so many points are drawn by residual."""
@@ -157,7 +158,7 @@ def candidates(
     return low + (high - low) * np.random.default_rng([seed, draw, len(REGIONS)]).random((count, len(low)))
 
 
-def redrawn(drawn: Array, among: Array, size: Array, count: int, *, seed: int, draw: int) -> Array:
+def redrawn(drawn: Points, among: Points, size: Array, count: int, *, seed: int, draw: int) -> Points:
     """Points, or numbers of nodes, the last of them replaced by others drawn by residual.
 
     Args:
@@ -167,9 +168,12 @@ def redrawn(drawn: Array, among: Array, size: Array, count: int, *, seed: int, d
         count: how many.
         seed: of the run.
         draw: number of the draw.
+
+    Returns:
+        The same shape and dtype as ``drawn``; ``drawn`` itself where there is nothing to tell candidates apart by.
     """
     total = float(size.sum())
-    if not count or not 0 < total < np.inf:  # nothing to tell points apart by
+    if not count or not 0 < total < np.inf:
         return drawn
     # Without replacement, by the smallest of exponential variables with these rates (Efraimidis, Spirakis 2006).
     waiting = np.random.default_rng([seed, draw, len(REGIONS) + 1]).exponential(size=len(among))

@@ -50,7 +50,7 @@ class PCPINN(Preconditioned):
         refresh_every: Annotated[StrictInt, Field(ge=1)] = 10_000
         """Iterations between two linearisations (direct) or targets (lagged)."""
         batch: Annotated[StrictInt, Field(ge=1)] = 4096
-        """Nodes per step of the lagged form, drawn with replacement."""
+        """Nodes per step of the lagged form, drawn as ``points.sampling`` says."""
         adam: AdamSettings = AdamSettings()
 
     name: ClassVar[str] = "pcpinn"
@@ -58,10 +58,9 @@ class PCPINN(Preconditioned):
 
     @classmethod
     def check_points(cls, points: PointSettings) -> None:
+        super().check_points(points)
         if points.by_residual:
-            raise ValueError(
-                f"points.by_residual={points.by_residual:g}: {cls.name} draws nodes anew at every step; allowed is 0"
-            )
+            raise ValueError(f"points.by_residual={points.by_residual:g}: {cls.name} has no such draws; allowed is 0")
 
     @property
     def total_iterations(self) -> int:

@@ -26,7 +26,7 @@ from pinntk.points import redrawn
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
 
-CANDIDATES = 64
+NODE_CANDIDATES = 64
 """Nodes that are looked at for every one that is drawn by residual: where it is large may be one level in thousands."""
 
 Nodes = Annotated[StrictInt, Field(ge=1)]
@@ -83,11 +83,11 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
         picked, count = self.draw_nodes(self.settings.batch, draw), self.points.count_by_residual(self.settings.batch)
         if not count or not draw:
             return picked
-        among = self.draw_nodes(CANDIDATES * count, draw, 1)
-        with torch.no_grad():
-            size = (self.network(self.nodes[among]) - self.target[among]).abs()
-        numbers, candidates, sizes = (x.cpu().numpy() for x in (picked, among, size.double()))
-        return torch.from_numpy(redrawn(numbers, candidates, sizes, count, seed=self.seed, draw=draw)).to(picked)
+        assert self.base is not None
+        among = self.draw_nodes(NODE_CANDIDATES * count, draw, 1).cpu().numpy()
+        size = np.abs(self.predict_numpy(self.problem.nodes[among]) - self.base.reshape(-1)[among])
+        numbers = redrawn(picked.cpu().numpy(), among, size, count, seed=self.seed, draw=draw)
+        return torch.from_numpy(numbers).to(picked)
 
     def _take(self, key: tuple[int, int], picked: Tensor) -> None:
         points = self.nodes[picked]

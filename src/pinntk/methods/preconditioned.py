@@ -17,7 +17,7 @@ from torch import Tensor
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError
 from pinntk.methods.base import Method, MethodSettings, NonFiniteLoss
 from pinntk.pdes.base import PDE, Array
-from pinntk.points import unit_points
+from pinntk.points import PointSettings, unit_points
 from pinntk.references import Reference
 
 
@@ -44,6 +44,14 @@ class Preconditioned(Method):
         if settings.weights:
             raise ValueError(f"method.weights: {cls.name} has one term, its preconditioned residual; allowed is {{}}")
         pde.discretize(discretization)  # a grid that cannot hold the problem is refused
+
+    @classmethod
+    def check_points(cls, points: PointSettings) -> None:
+        if points.sampling == "grid":  # the same nodes in every draw, and none on the initial level
+            raise ValueError(
+                f"points.sampling=grid: {cls.name} draws nodes of its own grid;"
+                " allowed are uniform, latin_hypercube, sobol"
+            )
 
     def draw_nodes(self, n: int, *stream: int) -> Tensor:
         """Numbers of n nodes, spread over the grid as ``points.sampling`` says; a function of seed and stream alone.
