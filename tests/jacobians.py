@@ -43,6 +43,7 @@ def features(pde: PDE) -> list[dict[str, Any]]:
         {**PERIODIC, "input": first},
         {**FREQUENCIES, "input": last, "replace": pde.name == "burgers"},
         {**DECAY, "input": last},
+        {"kind": "mode", "frequencies": {first: 0.9, last: 1.6}},
     ]
 
 

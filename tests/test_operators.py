@@ -21,6 +21,8 @@ FEATURES: list[dict[str, Any]] = [
     {"kind": "periodic", "input": "x", "period": 1.3},
     {"kind": "frequencies", "input": "y", "frequencies": [1.7], "replace": True},
     {"kind": "decay", "input": "t", "times": [0.8]},
+    {"kind": "mode", "frequencies": {"x": 1.9, "t": 0.6}},
+    {"kind": "mode", "frequencies": {"y": 2.3}},
 ]
 
 

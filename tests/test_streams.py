@@ -1,7 +1,6 @@
 """The network's streams, values and input derivatives, against formulas by hand and nested autograd."""
 
 import math
-from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -27,14 +26,18 @@ FEATURES: dict[str, list[dict[str, Any]]] = {
         f"{feature['kind']}{'-replace' if replace else ''}": [{**feature, "replace": replace}]
         for feature, replace in product([PERIODIC, FREQUENCIES, DECAY], [False, True])
     },
-    "all": [PERIODIC, {**FREQUENCIES, "replace": True}, DECAY],
+    "mode": [{"kind": "mode"}],
+    "all": [PERIODIC, {**FREQUENCIES, "replace": True}, DECAY, {"kind": "mode"}],
 }
 
 
 def settings_for(pde: type[PDE], features: str, **more: Any) -> NetworkSettings:
-    """Features stand on the last coordinate, "all" of them spread over the first and the last."""
+    """Features stand on the last coordinate, "all" of them spread over the first and the last; a mode on every one."""
     places = [pde.coordinates[-1], pde.coordinates[0], pde.coordinates[0]]
-    placed = [{**f, "input": place} for f, place in zip(FEATURES[features], places, strict=False)]
+    placed: list[dict[str, Any]] = [{**f, "input": p} for f, p in zip(FEATURES[features], places, strict=False)]
+    if features in ("mode", "all"):
+        mode = {"kind": "mode", "frequencies": {name: 1.1 + c for c, name in enumerate(pde.coordinates)}}
+        placed = [f for f in placed if f["kind"] != "mode"] + [mode]
     return NetworkSettings.model_validate({"width": 6, "features": placed, **more})
 
 
@@ -59,23 +62,29 @@ def by_hand(pde: type[PDE], settings: NetworkSettings, network: Network, x: Tens
     column = {c: x[:, i] for i, c in enumerate(names)}
     start = dict(zip(names, pde.lower, strict=True))
     end = dict(zip(names, pde.upper, strict=True))
-    replaced = {f.input for f in settings.features if f.replace}
+    replaced = {f.input for f in settings.features if f.kind != "mode" and f.replace}
     inputs = []
     for c in names:
         if c not in replaced:
             scaled = 2 * (column[c] - start[c]) / (end[c] - start[c]) - 1
             inputs.append(scaled if settings.normalize else column[c])
+    waves: list[Tensor] = []
+    decays: list[Tensor] = []
+    modes: list[Tensor] = []
     for f in settings.features:
-        omegas: Sequence[float] = []
-        if f.kind == "periodic":
-            omegas = [2 * math.pi * k / f.period for k in range(1, f.harmonics + 1)]
-        elif f.kind == "frequencies":
-            omegas = f.frequencies
-        for omega in omegas:
-            inputs += [torch.sin(omega * column[f.input]), torch.cos(omega * column[f.input])]
-    for f in settings.features:
-        if f.kind == "decay":
-            inputs += [torch.exp(-(column[f.input] - start[f.input]) / tau) for tau in f.times]
+        if f.kind == "mode":
+            sines = [torch.sin(omega * column[c]) for c, omega in f.frequencies.items()]
+            modes.append(torch.stack(sines).prod(dim=0))
+        elif f.kind == "decay":
+            decays += [torch.exp(-(column[f.input] - start[f.input]) / tau) for tau in f.times]
+        else:
+            omegas = [
+                *([2 * math.pi * k / f.period for k in range(1, f.harmonics + 1)] if f.kind == "periodic" else []),
+                *(f.frequencies if f.kind == "frequencies" else []),
+            ]
+            for omega in omegas:
+                waves += [torch.sin(omega * column[f.input]), torch.cos(omega * column[f.input])]
+    inputs += [*waves, *decays, *modes]
     h = torch.stack(inputs, dim=1)
     parameters = list(network.parameters())
     for i in range(settings.depth + 1):

@@ -50,7 +50,16 @@ class DecayFeature(BaseModel):
     replace: StrictBool = False
 
 
-Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature, Field(discriminator="kind")]
+class ModeFeature(BaseModel):
+    """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values."""
+
+    model_config = STRICT
+    kind: Literal["mode"]
+    frequencies: Annotated[dict[str, Positive], Field(min_length=1)]
+    """Coordinate -> angular frequency omega."""
+
+
+Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature | ModeFeature, Field(discriminator="kind")]
 
 
 class NetworkSettings(BaseModel):
@@ -67,25 +76,26 @@ class NetworkSettings(BaseModel):
 
 
 class Features(nn.Module):
-    """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of single coordinates.
+    """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of them.
 
-    Every input is ``A sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, so its
-    derivatives are known in closed form and vanish in every other coordinate.
+    Every input is ``sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, or a product of
+    ``sin(w_c x_c)``, so its derivatives are known in closed form.
     """
 
     def __init__(
         self, settings: NetworkSettings, coordinates: Sequence[str], lower: Sequence[float], upper: Sequence[float]
     ) -> None:
         super().__init__()
-        for feature in settings.features:
-            if feature.input not in coordinates:
-                allowed = ", ".join(coordinates)
-                raise ValueError(f"network.features: input={feature.input}: allowed are {allowed}")
-        replaced = {f.input for f in settings.features if f.replace}
+        modes = [f.frequencies for f in settings.features if isinstance(f, ModeFeature)]
+        of_one = [f for f in settings.features if not isinstance(f, ModeFeature)]
+        for name in [*(f.input for f in of_one), *(name for mode in modes for name in mode)]:
+            if name not in coordinates:
+                raise ValueError(f"network.features: input={name}: allowed are {', '.join(coordinates)}")
+        replaced = {f.input for f in of_one if f.replace}
         raw = [c for c, name in enumerate(coordinates) if name not in replaced]
         trig: list[tuple[int, float]] = []
         decays: list[tuple[int, float, float]] = []
-        for feature in settings.features:
+        for feature in of_one:
             c = list(coordinates).index(feature.input)
             if isinstance(feature, PeriodicFeature):
                 trig += [(c, 2 * math.pi * k / feature.period) for k in range(1, feature.harmonics + 1)]
@@ -97,7 +107,7 @@ class Features(nn.Module):
         middle = [(upper[c] + lower[c]) / 2 if settings.normalize else 0.0 for c in raw]
         waves = [(c, omega, phase) for c, omega in trig for phase in (0.0, math.pi / 2)]
 
-        def constant(name: str, values: list[float] | list[int]) -> None:
+        def constant(name: str, values: Sequence[object]) -> None:
             dtype = torch.long if name.endswith("_of") else torch.float64
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
@@ -110,7 +120,10 @@ class Features(nn.Module):
         constant("decay_of", [c for c, _, _ in decays])
         constant("start", [start for _, start, _ in decays])
         constant("rate", [rate for _, _, rate in decays])
-        self.size = len(raw) + len(waves) + len(decays)
+        # A coordinate that a mode has not is cos(0 x) = 1.
+        constant("mode_omega", [[mode.get(name, 0.0) for name in coordinates] for mode in modes])
+        constant("mode_phase", [[0.0 if name in mode else math.pi / 2 for name in coordinates] for mode in modes])
+        self.size = len(raw) + len(waves) + len(decays) + len(modes)
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """Coordinates x of shape (N, d) -> stacked streams of the inputs, shape (S, N, F)."""
@@ -133,10 +146,13 @@ class Features(nn.Module):
         wave = self.omega**order * torch.sin(x[:, self.wave_of] * self.omega + self.phase + order * math.pi / 2)
         decay = (-self.rate) ** order * torch.exp(-(x[:, self.decay_of] - self.start) * self.rate)
         both = torch.cat([raw, wave, decay], dim=1)
-        if coordinate is None:
+        if coordinate is not None:
+            both = both * (torch.cat([self.raw_of, self.wave_of, self.decay_of]) == coordinate)
+        if not len(self.mode_omega):
             return both
-        own = torch.cat([self.raw_of, self.wave_of, self.decay_of]) == coordinate
-        return both * own
+        orders = x.new_tensor([order if c == coordinate else 0 for c in range(x.shape[1])])
+        factors = torch.sin(x[:, None] * self.mode_omega + self.mode_phase + orders * (math.pi / 2))
+        return torch.cat([both, (self.mode_omega**orders * factors).prod(dim=2)], dim=1)
 
     # Buffers are registered by name above; the annotations tell the type checker what they are.
     raw_of: Tensor
@@ -148,6 +164,8 @@ class Features(nn.Module):
     decay_of: Tensor
     start: Tensor
     rate: Tensor
+    mode_omega: Tensor
+    mode_phase: Tensor
 
 
 class Network(nn.Module):
