@@ -177,6 +177,9 @@ def test_nodes_by_residual_are_the_worst_of_many(kind: type[PhasedPreconditioned
     drawn = picked(method)
     assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
     among = method.draw_nodes(1024, 1, 1).numpy()
+    on_a_level = np.count_nonzero(method.problem.nodes[:, -1] == 0)
+    among[:16] %= on_a_level
+    assert (method.problem.nodes[among[:16], -1] == 0).all()
     expected = redrawn(method.draw_nodes(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
     assert set(expected[48:] % 40) == {0, 1}
     assert drawn.tolist() == expected.tolist()

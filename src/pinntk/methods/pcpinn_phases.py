@@ -8,6 +8,7 @@ is ``K_uu`` on the grid: no input derivative is left in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -27,7 +28,7 @@ from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
 
 NODE_CANDIDATES = 64
-"""Nodes that are looked at for every one that is drawn by residual: where it is large may be one level in thousands."""
+"""Nodes that are looked at for every one that is drawn by residual, one of them on the first level."""
 
 Nodes = Annotated[StrictInt, Field(ge=1)]
 TERM = Term(Preconditioned.term, "interior", ("u",), lambda values, target: values["u"] - target)
@@ -85,6 +86,8 @@ class PhasedPreconditioned(Preconditioned, PhasedMethod):
             return picked
         assert self.base is not None
         among = self.draw_nodes(NODE_CANDIDATES * count, draw, 1).cpu().numpy()
+        # One of as many is put on the first level, of which a draw over thousands of levels sees next to nothing.
+        among[:count] %= math.prod(self.problem.axes[1:])
         size = np.abs(self.predict_numpy(self.problem.nodes[among]) - self.base.reshape(-1)[among])
         numbers = redrawn(picked.cpu().numpy(), among, size, count, seed=self.seed, draw=draw)
         return torch.from_numpy(numbers).to(picked)
