@@ -122,6 +122,10 @@ BAD = [
     ("method.weights.boundary=-1", ["method.weights.boundary=-1", "at least 0"]),
     ("budget.name=a/b", ["budget.name=a/b"]),
     ("network.features=[{kind:periodic,input:z,period:1}]", ["network.features", "input=z"]),
+    (
+        "pde=heat2d pde.m1=3 network.features=[{kind:periodic,input:x,period:0.5,replace:true}]",
+        ["network.features", "period 0.5 in x", "3 half waves of pde.m1", "tuned=null"],
+    ),
     ("pde=heat2d discretization.cells=0", ["discretization.cells=0", "at least 4"]),
     ("pde=heat2d discretization.time_steps=0", ["discretization.time_steps=0", "at least 1"]),
     ("pde=heat2d discretization.cells=512 discretization.time_steps=100000", ["nodes", "allowed"]),

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import STRICT
+from pinntk.network import STRICT, NetworkSettings
 from pinntk.references import Reference
 from pinntk.streams import Operator
 
@@ -104,6 +104,10 @@ class PDE(BaseModel, ABC):
             ValueError: the problem has none.
         """
         raise ValueError(f"pde={self.name} has no discrete form")
+
+    def check_network(self, settings: NetworkSettings) -> None:
+        """Raise ValueError, naming the key, where such a network cannot come near the solution."""
+        return
 
     def evaluation_axes(self) -> tuple[Array, ...]:
         """The evaluation grid's axes, one per coordinate."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pinntk import references
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.network import NetworkSettings, PeriodicFeature
 from pinntk.pdes.base import PDE, Term, value, vanishing
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 from pinntk.streams import Operator
@@ -37,6 +38,20 @@ class Heat2D(PDE):
     k: Annotated[float, Field(gt=0)] = 1.0
     m1: Mode = 4
     m2: Mode = 2
+
+    def check_network(self, settings: NetworkSettings) -> None:
+        """Refuses a network that is periodic where forcing or initial values are not."""
+        waves = {"x": {"pde.m1": self.m1, "the initial values": 4}, "y": {"pde.m2": self.m2, "the initial values": 3}}
+        for feature in settings.features:
+            if not isinstance(feature, PeriodicFeature) or not feature.replace:
+                continue
+            for what, number in waves.get(feature.input, {}).items():
+                turns = number * feature.period / 2  # of sin(number pi x) in a period
+                if abs(turns - round(turns)) > 1e-9:
+                    raise ValueError(
+                        f"network.features: a network of period {feature.period:g} in {feature.input} cannot have the"
+                        f" {number} half waves of {what}; allowed is replace=false, or tuned=null"
+                    )
 
     def forcing(self, x: Tensor) -> Tensor:
         """5 f at points (N, 3): (N,)."""
