@@ -70,7 +70,8 @@ def head(*names: str) -> None:
 def main() -> None:
     """Print the tables."""
     _, found = completed("runs/beyond", "result.json", "beyond.sh")
-    rows = [(row, [run for run in distinct(found) if row.fits(run.pde, run.parameters)]) for row in TABLE_2]
+    found = distinct(found)
+    rows = [(row, [run for run in found if row.fits(run.pde, run.parameters)]) for row in TABLE_2]
     head(
         "problem",
         "method",

@@ -122,6 +122,11 @@ BAD = [
     ("method.weights.boundary=-1", ["method.weights.boundary=-1", "at least 0"]),
     ("budget.name=a/b", ["budget.name=a/b"]),
     ("network.features=[{kind:periodic,input:z,period:1}]", ["network.features", "input=z"]),
+    ("network.features=[{kind:mode,frequencies:{z:1}}]", ["network.features", "frequencies.z", "allowed are x"]),
+    (
+        "network.features=[{kind:mode,input:x,frequencies:{x:1}}]",
+        ["network.features.0.input=x: unknown key", "allowed in network.features.0: frequencies, kind"],
+    ),
     (
         "pde=heat2d pde.m1=3 network.features=[{kind:periodic,input:x,period:0.5,replace:true}]",
         ["network.features", "period 0.5 in x", "3 half waves of pde.m1", "tuned=null"],

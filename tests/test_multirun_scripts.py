@@ -167,6 +167,7 @@ def test_the_tables_of_beyond(tmp_path: Path) -> None:
         make_run(tmp_path, **of_wave, method="gdnd", seed=seed, l2re=error, method_figures=figures)
     better = {**of_wave, "method": "gdnd", "settings_hash": "bbbb", "l2re": 3e-6, "seconds": 12.4, "threads": 2}
     make_run(tmp_path, **better)
+    make_run(tmp_path / "copied", **better)
     for seed in range(3):  # of another row of the table: a = 4
         make_run(tmp_path, pde="wave", pde_parameters={"a": 4, "C": 4.0}, seed=seed, l2re=0.25, settings_hash="cccc")
     make_run(tmp_path, **of_wave, ended=True, status="failed", seed=7)

@@ -1,6 +1,7 @@
 """The network by hand: its formula, how it is initialised and its settings."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pinntk.network import Network, NetworkSettings
+from pinntk.pdes.heat2d import Heat2D
 
 
 def test_equation_one_by_hand() -> None:
@@ -98,3 +100,59 @@ def test_feature_of_an_unknown_input_is_named() -> None:
     settings = NetworkSettings.model_validate({"features": [{**PERIODIC, "input": "z"}]})
     with pytest.raises(ValueError, match=r"network\.features: input=z: allowed are x, t"):
         Network(settings, ("x", "t"), (0.0, 0.0), (1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("features", "period"),
+    [
+        ([], None),
+        ([{"kind": "periodic", "input": "x", "period": 0.5}], None),  # beside x itself
+        ([{"kind": "periodic", "input": "x", "period": 0.5, "harmonics": 3, "replace": True}], 0.5),
+        ([{"kind": "periodic", "input": "t", "period": 0.5, "replace": True}], None),
+        ([{"kind": "frequencies", "input": "x", "frequencies": [4 * math.pi, 6 * math.pi], "replace": True}], 1.0),
+        (
+            [
+                {"kind": "frequencies", "input": "x", "frequencies": [4 * math.pi], "replace": True},
+                {"kind": "mode", "frequencies": {"x": 3 * math.pi, "t": 0.1}},
+            ],
+            2.0,
+        ),
+        (
+            [
+                {"kind": "periodic", "input": "x", "period": 0.5, "replace": True},
+                {"kind": "decay", "input": "x", "times": [1.0]},
+            ],
+            None,
+        ),
+    ],
+)
+def test_the_period_that_features_give(features: list[dict[str, Any]], period: float | None) -> None:
+    settings = NetworkSettings.model_validate({"width": 6, "features": features})
+    assert settings.period("x") == (None if period is None else pytest.approx(period, rel=1e-12))
+    if period is not None:
+        network = Network(settings, ("x", "t"), (0.0, 0.0), (1.0, 1.0), seed=1)
+        x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        shift = torch.tensor([period, 0.0], dtype=torch.float64)
+        torch.testing.assert_close(network(x), network(x + shift), rtol=0, atol=1e-12)
+        assert float((network(x) - network(x + shift / 2)).detach().abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "input", "period", "refused"),
+    [
+        ({}, "x", 0.5, None),
+        ({"m1": 8}, "x", 0.5, None),
+        ({"m1": 6}, "x", 0.5, "6 half waves of pde.m1"),
+        ({"m1": 8}, "x", 0.25, "4 half waves of the initial values"),
+        ({}, "y", 0.5, "2 half waves of pde.m2"),
+        ({"m2": 4}, "y", 0.5, "3 half waves of the initial values"),
+        ({"m1": 3}, "x", 2.0, None),  # longer than the square
+    ],
+)
+def test_heat2d_refuses_a_period_that_is_not_its_own(
+    words: dict[str, int], input: str, period: float, refused: str | None
+) -> None:
+    feature = {"kind": "periodic", "input": input, "period": period, "replace": True}
+    settings = NetworkSettings.model_validate({"features": [feature]})
+    with nullcontext() if refused is None else pytest.raises(ValueError, match=refused):
+        Heat2D(**words).check_network(settings)

@@ -37,7 +37,8 @@ def settings_for(pde: type[PDE], features: str, **more: Any) -> NetworkSettings:
     placed: list[dict[str, Any]] = [{**f, "input": p} for f, p in zip(FEATURES[features], places, strict=False)]
     if features in ("mode", "all"):
         mode = {"kind": "mode", "frequencies": {name: 1.1 + c for c, name in enumerate(pde.coordinates)}}
-        placed = [f for f in placed if f["kind"] != "mode"] + [mode]
+        without = {"kind": "mode", "frequencies": {pde.coordinates[0]: 0.7}}  # the other coordinates
+        placed = [f for f in placed if f["kind"] != "mode"] + [mode, without]
     return NetworkSettings.model_validate({"width": 6, "features": placed, **more})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -74,6 +75,25 @@ class NetworkSettings(BaseModel):
     """Map the coordinates to [-1, 1]."""
     features: list[Feature] = []
 
+    def period(self, coordinate: str) -> float | None:
+        """The period in a coordinate that the features give every such network; None where they give none.
+
+        ``2 pi`` by the greatest common divisor of all angular frequencies, which are compared as fractions of pi.
+        """
+        replaced, omegas = False, []
+        for feature in self.features:
+            if isinstance(feature, ModeFeature):
+                omegas += [omega for name, omega in feature.frequencies.items() if name == coordinate]
+            elif feature.input == coordinate:
+                replaced |= feature.replace
+                if isinstance(feature, DecayFeature):
+                    return None
+                omegas += [2 * math.pi / feature.period] if feature.kind == "periodic" else feature.frequencies
+        if not replaced:
+            return None
+        parts = [Fraction(omega / math.pi).limit_denominator(1000) for omega in omegas]
+        return 2 * math.lcm(*(part.denominator for part in parts)) / math.gcd(*(part.numerator for part in parts))
+
 
 class Features(nn.Module):
     """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of them.
@@ -88,9 +108,10 @@ class Features(nn.Module):
         super().__init__()
         modes = [f.frequencies for f in settings.features if isinstance(f, ModeFeature)]
         of_one = [f for f in settings.features if not isinstance(f, ModeFeature)]
-        for name in [*(f.input for f in of_one), *(name for mode in modes for name in mode)]:
+        named = [("input=", f.input) for f in of_one] + [("frequencies.", name) for mode in modes for name in mode]
+        for key, name in named:
             if name not in coordinates:
-                raise ValueError(f"network.features: input={name}: allowed are {', '.join(coordinates)}")
+                raise ValueError(f"network.features: {key}{name}: allowed are {', '.join(coordinates)}")
         replaced = {f.input for f in of_one if f.replace}
         raw = [c for c, name in enumerate(coordinates) if name not in replaced]
         trig: list[tuple[int, float]] = []

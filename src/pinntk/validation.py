@@ -54,7 +54,8 @@ def _line(detail: ErrorDetails, model: type[BaseModel], values: Any, prefix: str
     if kind == "extra_forbidden":
         level = ".".join(filter(None, [prefix, *map(str, path[:-1])]))
         where = f"allowed in {level}" if level else "allowed"
-        return f"{key}={show(detail['input'])}: unknown key; {allowed(str(path[-1]), _keys(model, path[:-1]), where)}"
+        known = allowed(str(path[-1]), _keys(model, path[:-1], values), where)
+        return f"{key}={show(detail['input'])}: unknown key; {known}"
     if kind == "value_error":  # raised by a validator of ours
         text = str(context["error"])
         return text if text.startswith(f"{prefix}.") else f"{key}: {text}"
@@ -76,14 +77,22 @@ def _path(location: Sequence[int | str], values: Any) -> list[int | str]:
     return path
 
 
-def _keys(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
-    """The keys allowed at a path inside a model."""
+def _keys(model: type[BaseModel], path: Sequence[int | str], values: Any) -> set[str]:
+    """The keys allowed at a path inside a model, in a union of kinds those of the kind that was given."""
     models = {model}
     for step in path:
+        values = values[step]
         if isinstance(step, str):
             fields = [m.model_fields[step] for m in models if step in m.model_fields]
             models = {inner for field in fields for inner in _models(field.annotation)}
+        if isinstance(values, Mapping):
+            models = {m for m in models if _of_kind(m, values.get("kind"))} or models
     return {name for m in models for name, field in m.model_fields.items() if not field.exclude}
+
+
+def _of_kind(model: type[BaseModel], kind: object) -> bool:
+    field = model.model_fields.get("kind")
+    return field is not None and kind in get_args(field.annotation)
 
 
 def _models(annotation: Any) -> set[type[BaseModel]]:

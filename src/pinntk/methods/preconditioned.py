@@ -49,7 +49,7 @@ class Preconditioned(Method):
     def check_points(cls, points: PointSettings) -> None:
         if points.sampling == "grid":  # the same nodes in every draw, and none on the initial level
             raise ValueError(
-                f"points.sampling=grid: {cls.name} draws nodes of its own grid;"
+                f"points.sampling=grid: {cls.name} has a grid of its own, of which it draws nodes;"
                 " allowed are uniform, latin_hypercube, sobol"
             )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pinntk import references
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import NetworkSettings, PeriodicFeature
+from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE, Term, value, vanishing
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 from pinntk.streams import Operator
@@ -40,17 +40,16 @@ class Heat2D(PDE):
     m2: Mode = 2
 
     def check_network(self, settings: NetworkSettings) -> None:
-        """Refuses a network that is periodic where forcing or initial values are not."""
-        waves = {"x": {"pde.m1": self.m1, "the initial values": 4}, "y": {"pde.m2": self.m2, "the initial values": 3}}
-        for feature in settings.features:
-            if not isinstance(feature, PeriodicFeature) or not feature.replace:
-                continue
-            for what, number in waves.get(feature.input, {}).items():
-                turns = number * feature.period / 2  # of sin(number pi x) in a period
-                if abs(turns - round(turns)) > 1e-9:
+        """Refuses a network that repeats itself in the square where forcing or initial values do not."""
+        along_x, along_y = {"pde.m1": self.m1, "the initial values": 4}, {"pde.m2": self.m2, "the initial values": 3}
+        for name, waves in (("x", along_x), ("y", along_y)):
+            period = settings.period(name)
+            for what, number in waves.items():
+                # sin(number pi x) turns number * period / 2 times in a period
+                if period is not None and period < 1 and abs(number * period / 2 - round(number * period / 2)) > 1e-9:
                     raise ValueError(
-                        f"network.features: a network of period {feature.period:g} in {feature.input} cannot have the"
-                        f" {number} half waves of {what}; allowed is replace=false, or tuned=null"
+                        f"network.features: a network of period {period:g} in {name} cannot have the {number} half"
+                        f" waves of {what}; allowed is {name} itself among the inputs (replace=false), or tuned=null"
                     )
 
     def forcing(self, x: Tensor) -> Tensor:
