@@ -128,7 +128,7 @@ def test_feature_of_an_unknown_input_is_named() -> None:
 )
 def test_the_period_that_features_give(features: list[dict[str, Any]], period: float | None) -> None:
     settings = NetworkSettings.model_validate({"width": 6, "features": features})
-    assert settings.period("x") == (None if period is None else pytest.approx(period, rel=1e-12))
+    assert settings.periods().get("x") == (None if period is None else pytest.approx(period, rel=1e-12))
     if period is not None:
         network = Network(settings, ("x", "t"), (0.0, 0.0), (1.0, 1.0), seed=1)
         x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -155,4 +155,4 @@ def test_heat2d_refuses_a_period_that_is_not_its_own(
     feature = {"kind": "periodic", "input": input, "period": period, "replace": True}
     settings = NetworkSettings.model_validate({"features": [feature]})
     with nullcontext() if refused is None else pytest.raises(ValueError, match=refused):
-        Heat2D(**words).check_network(settings)
+        Heat2D(**words).check_periods(settings.periods())

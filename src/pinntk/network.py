@@ -75,24 +75,33 @@ class NetworkSettings(BaseModel):
     """Map the coordinates to [-1, 1]."""
     features: list[Feature] = []
 
-    def period(self, coordinate: str) -> float | None:
-        """The period in a coordinate that the features give every such network; None where they give none.
+    def periods(self) -> dict[str, float]:
+        """The period that the features give every such network, by coordinate; those without one are left out.
 
         ``2 pi`` by the greatest common divisor of all angular frequencies, which are compared as fractions of pi.
         """
-        replaced, omegas = False, []
+        omegas: dict[str, list[float]] = {f.input: [] for f in self.features if f.kind != "mode" and f.replace}
+        for feature in self.features:
+            if isinstance(feature, DecayFeature):
+                omegas.pop(feature.input, None)
         for feature in self.features:
             if isinstance(feature, ModeFeature):
-                omegas += [omega for name, omega in feature.frequencies.items() if name == coordinate]
-            elif feature.input == coordinate:
-                replaced |= feature.replace
-                if isinstance(feature, DecayFeature):
-                    return None
-                omegas += [2 * math.pi / feature.period] if feature.kind == "periodic" else feature.frequencies
-        if not replaced:
-            return None
-        parts = [Fraction(omega / math.pi).limit_denominator(1000) for omega in omegas]
-        return 2 * math.lcm(*(part.denominator for part in parts)) / math.gcd(*(part.numerator for part in parts))
+                waves = [*feature.frequencies.items()]
+            elif isinstance(feature, PeriodicFeature):
+                waves = [(feature.input, 2 * math.pi / feature.period)]
+            elif isinstance(feature, FrequencyFeature):
+                waves = [(feature.input, omega) for omega in feature.frequencies]
+            else:
+                continue
+            for name, omega in waves:
+                if name in omegas:
+                    omegas[name].append(omega)
+        return {name: _period(values) for name, values in omegas.items()}
+
+
+def _period(omegas: Sequence[float]) -> float:
+    parts = [Fraction(omega / math.pi).limit_denominator(1000) for omega in omegas]
+    return 2 * math.lcm(*(part.denominator for part in parts)) / math.gcd(*(part.numerator for part in parts))
 
 
 class Features(nn.Module):

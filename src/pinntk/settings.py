@@ -139,7 +139,7 @@ class RunSettings(BaseModel):
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: self.method_class.check_size(self.method, self._parameters()),
             lambda: self.method_class.check_points(self.points),
-            lambda: self.pde.check_network(self.network),
+            lambda: self.pde.check_periods(self.network.periods()),
         ]
         for check in checks:
             try:

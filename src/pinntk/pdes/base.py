@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import STRICT, NetworkSettings
+from pinntk.network import STRICT
 from pinntk.references import Reference
 from pinntk.streams import Operator
 
@@ -105,8 +105,12 @@ class PDE(BaseModel, ABC):
         """
         raise ValueError(f"pde={self.name} has no discrete form")
 
-    def check_network(self, settings: NetworkSettings) -> None:
-        """Raise ValueError, naming the key, where such a network cannot come near the solution."""
+    def check_periods(self, periods: Mapping[str, float]) -> None:
+        """Raise ValueError, naming the key, where functions with these periods cannot come near the solution.
+
+        Args:
+            periods: that the network's inputs give it, by coordinate; coordinates without one are left out.
+        """
         return
 
     def evaluation_axes(self) -> tuple[Array, ...]:

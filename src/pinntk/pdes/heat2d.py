@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from pinntk import references
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE, Term, value, vanishing
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 from pinntk.streams import Operator
@@ -39,14 +39,14 @@ class Heat2D(PDE):
     m1: Mode = 4
     m2: Mode = 2
 
-    def check_network(self, settings: NetworkSettings) -> None:
+    def check_periods(self, periods: Mapping[str, float]) -> None:
         """Refuses a network that repeats itself in the square where forcing or initial values do not."""
         along_x, along_y = {"pde.m1": self.m1, "the initial values": 4}, {"pde.m2": self.m2, "the initial values": 3}
         for name, waves in (("x", along_x), ("y", along_y)):
-            period = settings.period(name)
+            period = periods.get(name, 1.0)
             for what, number in waves.items():
-                # sin(number pi x) turns number * period / 2 times in a period
-                if period is not None and period < 1 and abs(number * period / 2 - round(number * period / 2)) > 1e-9:
+                turns = number * period / 2  # of sin(number pi x) in a period
+                if period < 1 and abs(turns - round(turns)) > 1e-9:
                     raise ValueError(
                         f"network.features: a network of period {period:g} in {name} cannot have the {number} half"
                         f" waves of {what}; allowed is {name} itself among the inputs (replace=false), or tuned=null"
