@@ -247,6 +247,7 @@ class _ApplyInverse(torch.autograd.Function):
 
 def _applied(r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
     # torch leaves apply without types.
+    # torch leaves apply without types
     solved: Tensor = _ApplyInverse.apply(r, preconditioner, transposed)  # type: ignore[no-untyped-call]
     return solved
 

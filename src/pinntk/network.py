@@ -30,6 +30,11 @@ class PeriodicFeature(BaseModel):
     replace: StrictBool = False
     """Leave the coordinate itself out, so that the network is periodic in it."""
 
+    @property
+    def omegas(self) -> list[float]:
+        """Angular frequencies."""
+        return [2 * math.pi * k / self.period for k in range(1, self.harmonics + 1)]
+
 
 class FrequencyFeature(BaseModel):
     """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega."""
@@ -39,6 +44,11 @@ class FrequencyFeature(BaseModel):
     input: str
     frequencies: Annotated[list[Positive], Field(min_length=1)]
     replace: StrictBool = False
+
+    @property
+    def omegas(self) -> list[float]:
+        """Angular frequencies."""
+        return self.frequencies
 
 
 class DecayFeature(BaseModel):
@@ -80,23 +90,12 @@ class NetworkSettings(BaseModel):
 
         ``2 pi`` by the greatest common divisor of all angular frequencies, which are compared as fractions of pi.
         """
-        omegas: dict[str, list[float]] = {f.input: [] for f in self.features if f.kind != "mode" and f.replace}
-        for feature in self.features:
-            if isinstance(feature, DecayFeature):
-                omegas.pop(feature.input, None)
-        for feature in self.features:
-            if isinstance(feature, ModeFeature):
-                waves = [*feature.frequencies.items()]
-            elif isinstance(feature, PeriodicFeature):
-                waves = [(feature.input, 2 * math.pi / feature.period)]
-            elif isinstance(feature, FrequencyFeature):
-                waves = [(feature.input, omega) for omega in feature.frequencies]
-            else:
-                continue
-            for name, omega in waves:
-                if name in omegas:
-                    omegas[name].append(omega)
-        return {name: _period(values) for name, values in omegas.items()}
+        of_one = [f for f in self.features if not isinstance(f, ModeFeature)]
+        waves = [(f.input, omega) for f in of_one if not isinstance(f, DecayFeature) for omega in f.omegas]
+        waves += [wave for f in self.features if isinstance(f, ModeFeature) for wave in f.frequencies.items()]
+        decaying = {f.input for f in of_one if isinstance(f, DecayFeature)}
+        names = sorted({f.input for f in of_one if f.replace} - decaying)
+        return {name: _period([omega for other, omega in waves if other == name]) for name in names}
 
 
 def _period(omegas: Sequence[float]) -> float:
@@ -127,12 +126,10 @@ class Features(nn.Module):
         decays: list[tuple[int, float, float]] = []
         for feature in of_one:
             c = list(coordinates).index(feature.input)
-            if isinstance(feature, PeriodicFeature):
-                trig += [(c, 2 * math.pi * k / feature.period) for k in range(1, feature.harmonics + 1)]
-            elif isinstance(feature, FrequencyFeature):
-                trig += [(c, omega) for omega in feature.frequencies]
-            else:
+            if isinstance(feature, DecayFeature):
                 decays += [(c, lower[c], 1 / tau) for tau in feature.times]
+            else:
+                trig += [(c, omega) for omega in feature.omegas]
         half = [(upper[c] - lower[c]) / 2 if settings.normalize else 1.0 for c in raw]
         middle = [(upper[c] + lower[c]) / 2 if settings.normalize else 0.0 for c in raw]
         waves = [(c, omega, phase) for c, omega in trig for phase in (0.0, math.pi / 2)]
