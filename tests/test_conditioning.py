@@ -23,7 +23,7 @@ from pinntk.preconditioner import BlockTriangular, Preconditioner, Preconditione
 Array = NDArray[np.float64]
 MILD = Heat2D(k=0.02)
 """So slow a reaction that a coarse grid resolves it."""
-HEAT2D = {"cells": 6, "time_steps": 5, "space": "order4", "growth": None, "clip": None, "guess": "carry"}
+HEAT2D = {"cells": 6, "time_steps": 5, "space": "order4", "growth": None, "clip": None, "symmetry": False}
 BOUNDED = "heat2d spectral, growth bounded"
 """What is factored is not the Jacobian: it has another stencil and less growth."""
 FINE = {

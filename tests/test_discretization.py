@@ -139,78 +139,69 @@ def test_the_nonlinear_discrete_solution() -> None:
     np.testing.assert_allclose(problem.solve(), problem.exact(), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("window", [1, 3, 7, 50])
 @pytest.mark.parametrize("clip", [None, 0.1])
-@pytest.mark.parametrize("guess", ["values", "carry"])
-def test_sweeps_from_noise_reach_the_discrete_solution(window: int, clip: float | None, guess: str) -> None:
-    problem = Logistic(window=window, clip=clip, guess=guess)
-    start = noise(problem)
-    kept = start.copy()
-    correction = problem.correct(start)
-    np.testing.assert_allclose(correction.values, problem.exact(), rtol=0, atol=1e-9)
-    np.testing.assert_array_equal(start, kept)
-    left = problem.residual(torch.from_numpy(correction.values)).abs().max().item()
-    assert correction.residual == left <= 1e-11
-    assert correction.factorizations == sum(stop - start for start, stop in problem.asked)
-    assert 0 <= correction.factor_seconds <= correction.seconds
-    # Forward in time, the initial level first and alone, then windows that tile the rest.
-    windows = list(dict.fromkeys(problem.asked))
-    assert windows == sorted(windows)
-    assert windows[:2] == [(0, 1), (1, min(1 + window, LEVELS))]
-    assert all((start - 1) % window == 0 and stop == min(start + window, LEVELS) for start, stop in windows[1:])
+def test_the_march_reaches_the_discrete_solution(clip: float | None) -> None:
+    problem = Logistic(clip=clip)
+    found = problem.march()
+    np.testing.assert_allclose(found.values, problem.exact(), rtol=0, atol=1e-9)
+    left = problem.residual(torch.from_numpy(found.values)).abs().max().item()
+    assert found.residual == left <= 1e-11
+    assert found.factorizations == sum(stop - start for start, stop in problem.asked)
+    assert 0 <= found.factor_seconds <= found.seconds
+    # Forward in time, level by level.
+    levels = list(dict.fromkeys(problem.asked))
+    assert levels == sorted(levels)
+    assert all(stop == start + 1 for start, stop in levels)
+    assert problem.unsolved(found) is None
 
 
-def test_what_the_sweeps_start_from() -> None:
-    def swept(guess: str, values: Array) -> Array:
-        return Logistic(guess=guess, window=4, sweeps=2).correct(values, 1).values[1:]
-
-    one, other = (Logistic().exact() + scale * noise(Logistic()) for scale in (0.2, 0.3))
-    one[0] = other[0] = Logistic.initial.numpy()
-    np.testing.assert_array_equal(swept("carry", one), swept("carry", other))
-    assert np.abs(swept("values", one) - swept("values", other)).max() > 1e-6
-
-
-def test_one_clipped_sweep_is_the_formula() -> None:
-    problem = Logistic(window=LEVELS, clip=0.05, sweeps=1)
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("window", [1, 3, 7, 50])
+def test_one_application_is_the_formula_window_by_window(window: int, clip: float | None) -> None:
+    problem = Logistic(window=window, clip=clip)
     start = problem.exact() + noise(problem)
-    correction = problem.correct(start, 1)
-    residual = problem.residual(torch.from_numpy(start), 1).numpy()
-    update = problem.linearize(start, 1).solve(residual)
-    assert np.abs(update).max() > 0.05 > np.abs(update).min()
-    np.testing.assert_array_equal(correction.values[1:], start[1:] - np.clip(update, -0.05, 0.05))
-    np.testing.assert_array_equal(correction.values[0], start[0])
-    assert correction.sweeps == 1
-    assert correction.residual > 1e-3
+    kept = start.copy()
+    found = problem.apply(start)
+    np.testing.assert_array_equal(start, kept)
+    # In the test: dense matrices of automatic differentiation, and levels before a window as they were corrected.
+    values = torch.from_numpy(start.copy())
+    jacobian = torch.autograd.functional.jacobian(problem.rows, torch.from_numpy(start)).reshape(63, 63)
+    for first in range(0, LEVELS, window):
+        rows = slice(3 * first, 3 * min(first + window, LEVELS))
+        update = torch.linalg.solve(jacobian[rows, rows], problem.rows(values).reshape(-1)[rows])
+        update = update if clip is None else update.clamp(-clip, clip)
+        values.view(-1)[rows] -= update
+    np.testing.assert_allclose(found.values, values.numpy(), rtol=0, atol=1e-12)
+    assert found.residual == pytest.approx(problem.rows(values).abs().max().item(), rel=1e-9)
+    assert found.applications == 1
+    assert found.factorizations == LEVELS
+    assert problem.asked == [(k, min(k + window, LEVELS)) for k in range(0, LEVELS, window)]
 
 
-def test_levels_before_the_start_are_taken_as_right_and_those_after_the_stop_left_alone() -> None:
-    problem = Logistic(window=2)
-    start = problem.exact() + np.where(np.arange(LEVELS)[:, None] < 5, 0.0, noise(problem))
-    values = problem.correct(start, 5, 12).values
-    np.testing.assert_array_equal(values[:5], start[:5])
-    np.testing.assert_array_equal(values[12:], start[12:])
-    np.testing.assert_allclose(values[5:12], problem.exact()[5:12], rtol=0, atol=1e-9)
-
-
-def test_a_linear_problem_takes_one_sweep_a_window_and_no_second_factor() -> None:
-    problem = Oscillator(window=5)
+@pytest.mark.parametrize("window", [1, 5, LEVELS])
+def test_one_application_of_exact_factors_solves_a_linear_problem(window: int) -> None:
+    problem = Oscillator(window=window)
     solution = np.linalg.solve(problem.matrix(), problem.right()).reshape(problem.shape)
-    correction = problem.correct(noise(problem))
-    np.testing.assert_allclose(correction.values, solution, rtol=0, atol=1e-11)
-    assert correction.sweeps == 1 + 4
-    assert correction.factorizations == 3  # blocks that stand at several levels are factored once
-    assert problem.asked == [(0, 1), (1, 6)]
+    np.testing.assert_allclose(problem.apply(noise(problem)).values, solution, rtol=0, atol=1e-10)
     np.testing.assert_allclose(problem.solve(), solution, rtol=0, atol=1e-9)
+
+
+def test_a_linear_problem_takes_one_sweep_a_level_and_no_second_factor() -> None:
+    problem = Oscillator(window=LEVELS)
+    assert problem.apply(noise(problem)).factorizations == 3  # blocks that stand at several levels are factored once
+    found = problem.march()
+    assert found.applications == 1
+    assert found.factorizations == 3
 
 
 @pytest.mark.parametrize("window", [1, 7, LEVELS])
 def test_all_levels_of_a_window_may_be_factored_at_once(window: int) -> None:
-    problem = Logistic(factor="whole", window=window)
-    correction = problem.correct(noise(problem))
-    np.testing.assert_allclose(correction.values, problem.exact(), rtol=0, atol=1e-9)
-    assert correction.factorizations == len(problem.asked)
-    assert isinstance(problem.linearize(correction.values), WholeMatrix)
-    assert isinstance(Logistic().linearize(correction.values), BlockTriangular)
+    problem, levels = Logistic(factor="whole", window=window), Logistic(window=window)
+    found = problem.apply(noise(problem))
+    np.testing.assert_allclose(found.values, levels.apply(noise(problem)).values, rtol=0, atol=1e-11)
+    assert found.factorizations == len(problem.asked)
+    assert isinstance(problem.linearize(found.values), WholeMatrix)
+    assert isinstance(Logistic().linearize(found.values), BlockTriangular)
 
 
 class Tamed(Logistic):
@@ -235,29 +226,29 @@ def test_a_problem_may_factor_something_else_than_its_jacobian(factor: str) -> N
 
 def test_the_linearisation_is_kept_while_it_works() -> None:
     often, seldom = Logistic(refresh=0.0), Logistic(refresh=0.9)
-    results = [problem.correct(noise(problem)) for problem in (often, seldom)]
+    results = [problem.march() for problem in (often, seldom)]
     assert results[0].factorizations > 2 * results[1].factorizations
-    assert results[0].sweeps < results[1].sweeps
+    assert results[0].applications < results[1].applications
     np.testing.assert_allclose(results[0].values, results[1].values, rtol=0, atol=1e-9)
 
 
 def test_too_few_sweeps_are_reported() -> None:
-    with pytest.raises(UnsolvedError, match=r"a residual of .* is left after 1 sweeps, 1e-11 is allowed"):
+    with pytest.raises(UnsolvedError, match=r"a residual of .* is left after 1 sweeps of a level, 1e-11 is allowed"):
         Logistic(sweeps=1).solve()
-    assert Logistic(sweeps=1).correct(np.ones((LEVELS, 3))).residual > 1e-11
+    assert Logistic(sweeps=1).march().residual > 1e-11
 
 
 @pytest.mark.parametrize("bad", [np.zeros((3, LEVELS)), np.full((LEVELS, 3), np.nan)], ids=["shape", "nan"])
 def test_values_that_cannot_be_corrected_are_refused(bad: Array) -> None:
     with pytest.raises(ValueError, match=r"u: came shape .*; needed are finite values of shape \(21, 3\)"):
-        Logistic().correct(bad)
+        Logistic().apply(bad)
 
 
 def test_a_singular_linearisation_is_refused() -> None:
     problem = Logistic()
     problem.step = 4.0  # 1 - 2 a (1 - 2 u) vanishes at u = 0 for a = 1/2
     with pytest.raises(PreconditionerError, match="diagonal block of level 1"):
-        problem.correct(np.vstack([problem.initial.numpy(), np.zeros((LEVELS - 1, 3))]), 1)
+        problem.apply(np.vstack([problem.initial.numpy(), np.zeros((LEVELS - 1, 3))]))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +265,6 @@ def test_a_singular_linearisation_is_refused() -> None:
         ("refresh", -0.1),
         ("clip", 0.0),
         ("clip", float("inf")),
-        ("guess", "zero"),
         ("factor", "blocks"),
         ("windows", 3),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_the_residual_equals_a_loop_over_levels(space: str) -> None:
 
 def test_the_grid_and_the_data_are_those_of_the_problem() -> None:
     pde = Heat2D(k=0.7, m1=3, m2=5)
-    problem = pde.discretize(Heat2DDiscretization(cells=5, time_steps=8))
+    problem = pde.discretize(Heat2DDiscretization(cells=5, time_steps=8, symmetry=False))
     assert isinstance(problem, Heat2DDiscrete)
     nodes = torch.from_numpy(problem.nodes)
     assert nodes.shape == (9 * 36, 3)
@@ -142,7 +142,7 @@ def test_without_growing_reactions_the_preconditioner_is_tame_over_all_levels() 
     """Linearised about noise on all of [0, 100] at once."""
 
     def linearized(growth: float | None) -> Preconditioner:
-        problem = Heat2D().discretize(Heat2DDiscretization(cells=8, growth=growth))
+        problem = Heat2D().discretize(Heat2DDiscretization(cells=8, growth=growth, symmetry=False))
         return problem.linearize(values)
 
     values = 0.3 * np.random.default_rng(0).standard_normal((1001, 81))
@@ -208,20 +208,72 @@ def test_crank_nicolson_is_of_second_order() -> None:
     assert np.log2(np.divide(errors[:-1], errors[1:])) == pytest.approx([2, 2], abs=0.1)
 
 
-@pytest.mark.parametrize("window", [1, 10])
-@pytest.mark.parametrize("guess", ["values", "carry"])
 @pytest.mark.parametrize("scale", [0.0, 0.3], ids=["zero", "noise"])
-def test_correction_from_wrong_values_reaches_the_discrete_solution(
-    window: int, guess: Literal["values", "carry"], scale: float
-) -> None:
+def test_applications_to_wrong_values_reach_the_discrete_solution(scale: float) -> None:
     """At heat2d's own rates and step in time, where undamped Newton steps jump to other roots."""
-    settings = Heat2DDiscretization(cells=12, time_steps=100, window=window, guess=guess, tolerance=1e-8)
+    settings = Heat2DDiscretization(cells=16, time_steps=100, tolerance=1e-8)
     problem = Heat2DDiscrete(settings, k=1.0, m1=4, m2=2, diffusivity=1e-3, end=10.0)
     solution = problem.solve()
     assert 1.5 < np.abs(solution[50:]).max() < 3
-    correction = problem.correct(scale * random(problem))
-    assert correction.residual <= 1e-8
-    np.testing.assert_allclose(correction.values, solution, rtol=0, atol=1e-4)
+    values = scale * random(problem)
+    for _ in range(60):
+        values = problem.apply(values).values
+    np.testing.assert_allclose(values, solution, rtol=0, atol=1e-4)
+
+
+SYMMETRIC = [
+    # half waves of the forcing, nodes along x and y that are kept of 25, images
+    (4, 2, 4, 25, 8),
+    (8, 3, 7, 5, 4 * 6),
+    (2, 5, 13, 13, 2 * 2),
+    (3, 2, 25, 25, 1),
+]
+
+
+@spaces
+@pytest.mark.parametrize(("m1", "m2", "in_x", "in_y", "images"), SYMMETRIC)
+def test_the_part_that_symmetries_repeat_has_the_solution_of_the_whole(
+    m1: int, m2: int, in_x: int, in_y: int, images: int, space: str
+) -> None:
+    def made(symmetry: bool) -> Heat2DDiscrete:
+        settings: dict[str, Any] = {"cells": 24, "time_steps": 30, "space": space, "tolerance": 1e-11}
+        chosen = Heat2DDiscretization(symmetry=symmetry, **settings)
+        return Heat2DDiscrete(chosen, k=1.3, m1=m1, m2=m2, diffusivity=0.01, end=1.5)
+
+    part, whole = made(True), made(False)
+    assert part.axes == (31, max(in_x, in_y), min(in_x, in_y))
+    assert part.nodes[:, :2].max(axis=0).tolist() == pytest.approx([(in_x - 1) / 24, (in_y - 1) / 24])
+    assert part.images == images
+    assert whole.images == 1
+    found, expected = part.solve(), whole.solve()
+    points = np.random.default_rng(1).random((400, 3)) * [1, 1, 1.5]
+    np.testing.assert_allclose(part.interpolate(found, points), whole.interpolate(expected, points), rtol=0, atol=1e-8)
+    # Every image of the part's nodes, with its sign, is in the whole solution, and together they are all of it.
+    seen = set()
+    for which in range(images):
+        places, signs = part.image(part.nodes, np.full(len(part.nodes), which))
+        np.testing.assert_allclose(signs * found.ravel(), whole.interpolate(expected, places), rtol=0, atol=1e-8)
+        seen |= {(round(24 * x), round(24 * y)) for x, y, _ in places}
+    assert len(seen) == 25 * 25
+    values = random(part)
+    np.testing.assert_allclose(part.interpolate(values * 0, part.nodes), 0, atol=0)
+    values = found + 0.1 * np.sin(found)
+    np.testing.assert_allclose(part.interpolate(values, part.nodes), values.ravel(), rtol=0, atol=1e-11)
+
+
+def test_the_jacobian_and_the_factors_of_a_part_are_those_of_automatic_differentiation() -> None:
+    settings = Heat2DDiscretization(cells=8, time_steps=3, space="order4", growth=None, drop_tolerance=0.0)
+    problem = Heat2DDiscrete(settings, k=1.3, m1=2, m2=5, diffusivity=0.01, end=0.5)
+    u = random(problem)
+    exact = jacobian(problem, u)
+    np.testing.assert_allclose(problem.jacobian(u).whole().toarray(), exact, rtol=0, atol=1e-12)
+    columns = [problem.linearize(u).solve(column.reshape(problem.shape)).ravel() for column in exact.T]
+    np.testing.assert_allclose(np.array(columns), np.eye(len(columns)), rtol=0, atol=1e-10)
+
+
+def test_a_part_without_a_whole_number_of_cells_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"discretization.cells=12: must be a multiple of 8, .*symmetry=false"):
+        Heat2D().discretize(Heat2DDiscretization(cells=12))
 
 
 @pytest.mark.parametrize("time_steps", [1, 2, 12])
@@ -277,9 +329,10 @@ def test_the_floor_of_the_default_grid_and_the_cost_of_reaching_it() -> None:
     pde = Heat2D()
     points, exact = pde.evaluation_points(), pde.reference().values
     problem = pde.discretize(Heat2DDiscretization())
-    correction = problem.correct(0.3 * np.random.default_rng(0).standard_normal(problem.shape))
-    error = np.linalg.norm(problem.interpolate(correction.values, points) - exact) / np.linalg.norm(exact)
+    found = problem.march()
+    error = np.linalg.norm(problem.interpolate(found.values, points) - exact) / np.linalg.norm(exact)
     assert 0.01 < error < 0.02
-    assert correction.factorizations < 1000
-    assert correction.seconds < 60
-    np.testing.assert_allclose(correction.values, problem.solve(), rtol=0, atol=1e-3)
+    assert found.factorizations < 1000
+    assert found.seconds < 60
+    values = problem.apply(found.values + 0.001 * np.sin(found.values)).values
+    np.testing.assert_allclose(values, found.values, rtol=0, atol=1e-3)

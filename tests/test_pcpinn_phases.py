@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.func import functional_call, jacrev
 from training import fit, parameters, whole_and_resumed
 
-from pinntk.methods.pcpinn_phases import PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden, PhasedPreconditioned
+from pinntk.callbacks import TimedCheckpoint
+from pinntk.methods.objective import WeightedLeastSquares, WeightedObjective
+from pinntk.methods.pcpinn import PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden
+from pinntk.methods.preconditioned import Preconditioned
 from pinntk.network import NetworkSettings
 from pinntk.points import PointSettings, redrawn
 
@@ -23,7 +26,7 @@ LINEAR = ("convection", "wave")
 
 
 def made(
-    kind: type[PhasedPreconditioned],
+    kind: type[Preconditioned],
     name: str = "reaction",
     points: dict[str, Any] | None = None,
     discretization: dict[str, Any] | None = None,
@@ -58,11 +61,18 @@ def picked(method: Any) -> Tensor:
     return torch.cdist(points, nodes).argmin(dim=1)
 
 
+def ready(kind: type[Preconditioned], *arguments: Any, **settings: Any) -> Any:
+    """One before its first step."""
+    method = made(kind, *arguments, **settings)
+    method.start(None)
+    method.before_step()
+    return method
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_is_the_distance_to_the_corrected_values(name: str) -> None:
-    method = made(PCPINNNaturalGradient, name)
-    method.start(None)
-    target = method.problem.correct(method.values()).values.reshape(-1)
+    method = ready(PCPINNNaturalGradient, name)
+    target = method.problem.apply(method.values()).values.reshape(-1)
     rows = picked(method)
     with torch.no_grad():
         u = method.network(torch.from_numpy(method.problem.nodes))[rows]
@@ -77,8 +87,7 @@ def test_the_loss_is_the_distance_to_the_corrected_values(name: str) -> None:
 
 def test_a_step_is_a_dense_damped_gauss_newton_step_on_the_values() -> None:
     settings: dict[str, Any] = {"adam": {"steps": 0}, "natural_gradient": {"steps": 1, "damping": 0.5, "decrease": 2.0}}
-    method = made(PCPINNNaturalGradient, **settings)
-    method.start(None)
+    method = ready(PCPINNNaturalGradient, **settings)
     theta, rows, batches = parameters(method), picked(method), method.loss_batches()
     names = dict(method.network.named_parameters())
     points = batches["interior"].points
@@ -122,23 +131,99 @@ def test_sobol_points_of_a_power_of_two_take_every_node_once() -> None:
 
 
 @kinds
-def test_the_target_is_renewed_before_every_phase_until_it_is_solved(kind: type[PhasedPreconditioned]) -> None:
+@pytest.mark.parametrize(("form", "expected"), [("direct", [0, 5, 10]), ("applied", [0, 5, 10]), ("solved", [0])])
+def test_targets_and_linearisations_are_renewed_through_all_phases(
+    kind: type[Preconditioned], form: str, expected: list[int]
+) -> None:
     phases = 3 if kind is PCPINNGDND else 2
-    solved, unsolved = made(kind), made(kind)
-    unsolved.discretization = unsolved.discretization.model_copy(update={"tolerance": 0.0})
-    for method, expected in ((solved, [0]), (unsolved, [6 * k for k in range(phases)])):
-        fit(method)
-        assert [refresh["iteration"] for refresh in method.refreshes] == expected
-        figures = method.figures(method.pde.reference())
-        assert [phase["iterations"] for phase in figures["phases"]] == [6] * phases
-        assert 0 < figures["discrete_l2re"] < 1
-        assert figures["refreshes"] == method.refreshes
+    method = made(kind, form=form, refresh_every=5)
+    fit(method)
+    expected = [*expected, *([15] if phases == 3 and form != "solved" else [])]
+    assert [refresh["iteration"] for refresh in method.refreshes] == expected
+    figures = method.figures(method.pde.reference())
+    assert [phase["iterations"] for phase in figures["phases"]] == [6] * phases
+    assert 0 < figures["discrete_l2re"] < 1
+    assert figures["refreshes"] == method.refreshes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivatives_of_the_direct_loss_are_those_of_automatic_differentiation(name: str) -> None:
+    """Gradient, Jacobian, Gauss-Newton matrix and Hessian of mean (P^-1 R(u_theta))^2, P held."""
+    method = ready(PCPINNGDND, name, form="direct", refresh_every=1)
+    fit(method)  # away from the start
+    method.refreshes.clear()
+    method.before_step()
+    names = {key: p.detach() for key, p in method.network.named_parameters()}
+    nodes, shape = torch.from_numpy(method.problem.nodes), method.problem.shape
+    u = torch.from_numpy(method.values())
+    size = u.numel()
+    jacobian = torch.autograd.functional.jacobian(method.problem.residual, u).reshape(size, size)
+    inverse = torch.linalg.inv(jacobian)  # the factors are exact, and P is linearised here
+
+    def y(values: dict[str, Tensor]) -> Tensor:
+        grid = functional_call(method.network, values, (nodes,)).reshape(shape)
+        return inverse @ method.problem.residual(grid).flatten()
+
+    def flat(found: dict[str, Tensor], *lead: int) -> Tensor:
+        return torch.cat([found[key].reshape(*lead, -1) for key in names], dim=-1)
+
+    rows = flat(jacrev(y)(names), size)
+    theta = torch.cat([p.flatten() for p in names.values()])
+    sizes = [p.numel() for p in names.values()]
+
+    def loss(vector: Tensor) -> Tensor:
+        parts = zip(names.items(), vector.split(sizes), strict=True)
+        return y({key: part.view_as(p) for (key, p), part in parts}).square().mean()
+
+    hessian = torch.autograd.functional.hessian(loss, theta)
+    objective = WeightedObjective(method, "gauss_newton")
+    value, gradient = objective.gradient()
+    torch.testing.assert_close(value, loss(theta), rtol=1e-8, atol=0)
+    expected = 2 / size * rows.T @ y(names)
+    torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-9 * float(expected.abs().max()))
+    scale = float(hessian.abs().max())
+    torch.testing.assert_close(objective.operator().dense(), 2 / size * rows.T @ rows, rtol=1e-7, atol=1e-8 * scale)
+    v = torch.linspace(-1, 1, len(theta), dtype=torch.float64)
+    found = WeightedObjective(method, "hessian").curvature()(v)
+    torch.testing.assert_close(found, hessian @ v, rtol=1e-6, atol=1e-7 * scale)
+    squares = WeightedLeastSquares(method)
+    r, factored = squares.linearized()
+    root = math.sqrt(2 / size)
+    atol = 1e-9 * float(rows.abs().max())
+    torch.testing.assert_close(r, root * y(names), rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(squares.residuals(), r)
+    torch.testing.assert_close(factored.dense(), root * rows, rtol=1e-7, atol=atol)
+    torch.testing.assert_close(factored.matvec(v), root * rows @ v, rtol=1e-7, atol=100 * atol)
+    torch.testing.assert_close(factored.rmatvec(r), root * rows.T @ r, rtol=1e-7, atol=100 * atol)
+    torch.testing.assert_close(factored.gram(), root**2 * rows @ rows.T, rtol=1e-6, atol=100 * atol)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 7, 11])
+@pytest.mark.parametrize("form", ["direct", "solved"])
+@kinds
+def test_cut_and_resumed_in_another_form_it_is_the_same(
+    kind: type[Preconditioned], form: str, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, first, resumed = (made(kind, form=form, refresh_every=4) for _ in range(3))
+    fit(whole)
+    before_step = first.before_step
+
+    def watched() -> None:
+        first.stop_requested = first.iteration == cut - 1
+        before_step()
+
+    monkeypatch.setattr(first, "before_step", watched)
+    fit(first, [TimedCheckpoint(tmp_path / "last.ckpt", 1e9)])
+    assert first.iteration == cut
+    fit(resumed, resume=tmp_path / "last.ckpt")
+    assert torch.equal(parameters(resumed), parameters(whole))
+    assert resumed.losses() == whole.losses()
 
 
 @pytest.mark.parametrize("cut", [1, 5, 6, 7, 9, 11])
 @kinds
 def test_cut_and_resumed_it_is_the_same(
-    kind: type[PhasedPreconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Preconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, resumed = whole_and_resumed(lambda: made(kind), cut, tmp_path, monkeypatch)
     assert resumed.losses() == whole.losses()
@@ -146,12 +231,12 @@ def test_cut_and_resumed_it_is_the_same(
 
 
 @kinds
-def test_it_comes_close_to_the_discrete_solution(kind: type[PhasedPreconditioned]) -> None:
+def test_it_comes_close_to_the_discrete_solution(kind: type[Preconditioned]) -> None:
     # A quasi-Newton step costs one gradient, and is worth less than one that solves with J^T J.
     longer: dict[str, Any] = {"ssbroyden": {"steps": 20}} if kind is PCPINNSSBroyden else {}
-    method = made(kind, **longer)
-    method.start(None)
+    method = ready(kind, **longer)
     start = method.losses()["loss"]
+    method = made(kind, **longer)
     fit(method)
     assert method.losses()["loss"] < 0.1 * start
 
@@ -164,30 +249,29 @@ def test_weights_are_refused() -> None:
 
 
 @kinds
-def test_nodes_by_residual_are_the_worst_of_many(kind: type[PhasedPreconditioned]) -> None:
-    method = made(kind, points={"by_residual": 0.25})
-    method.start(None)
+def test_nodes_by_residual_are_the_worst_of_many(kind: type[Preconditioned]) -> None:
+    method = ready(kind, points={"by_residual": 0.25})
     first = picked(method)
-    assert torch.equal(first, method.draw_nodes(64, 0))  # there is nothing to go by yet
+    assert torch.equal(first, method.draw_nodes(64, 1))  # there is nothing to go by yet
     # Humps of two heights on a fortieth of the grid each, and nothing else has a residual.
     size = np.zeros(method.problem.nodes.shape[0])
     size[::40], size[1::40] = 3.0, -1.0
-    method._set_target(method.values() - size.reshape(method.problem.shape))
+    method._prepare(method.values() - size.reshape(method.problem.shape))
     method._first_draw = 1
     drawn = picked(method)
-    assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
-    among = method.draw_nodes(1024, 1, 1).numpy()
+    assert torch.equal(drawn[:48], method.draw_nodes(64, 2)[:48])
+    among = method.draw_nodes(1024, 2, 1).numpy()
     on_a_level = np.count_nonzero(method.problem.nodes[:, -1] == 0)
     among[:16] %= on_a_level
     assert (method.problem.nodes[among[:16], -1] == 0).all()
-    expected = redrawn(method.draw_nodes(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
+    expected = redrawn(method.draw_nodes(64, 2).numpy(), among, np.abs(size)[among], 16, seed=3, draw=2)
     assert set(expected[48:] % 40) == {0, 1}
     assert drawn.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(("kind", "cut"), [*itertools.product(KINDS, [3, 5, 8, 11]), (PCPINNGDND, 15)])
 def test_cut_and_resumed_the_nodes_by_residual_are_the_same(
-    kind: type[PhasedPreconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Preconditioned], cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = {"by_residual": 0.5, "sampling": "sobol", "resample_every": 2}
     whole, resumed = whole_and_resumed(lambda: made(kind, points=points), cut, tmp_path, monkeypatch)

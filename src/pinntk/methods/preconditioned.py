@@ -106,6 +106,7 @@ class Preconditioned(PhasedMethod):
         self._drawn: tuple[int, Tensor, dict[str, Batch]] | None = None
         """The draw, the nodes' numbers, what the loss is made of."""
         self.residual = PreconditionedResidual(self) if self.direct else None
+        self.refreshes = []
         if state is not None:
             self.refreshes = list(state["refreshes"])
             if state["base"] is not None:

@@ -122,6 +122,10 @@ class Axis:
         """sin(wave pi x) at the nodes, exactly zero on the walls."""
         return np.pad(np.sin(wave * np.pi * self.x[self.inside]), (1, 0) if self.folded else (1, 1))
 
+    def waves(self, x: Array) -> Array:
+        """The functions sin(g k pi x), k = 1, ..., of the sine series at points x (n,): (n, cells - 1)."""
+        return np.sin(np.pi * self.repeats * np.outer(x, np.arange(1, self.cells)))
+
     def unfolded(self, inner: Array, axis: int) -> Array:
         """Values at the kept inner nodes -> at all inner nodes of [0, 1/g]."""
         if not self.folded:
@@ -131,7 +135,10 @@ class Axis:
 
 
 class Heat2DDiscrete(DiscreteProblem):
-    """The discrete system of heat2d on the nodes of two `Axis`, y fastest, at ``time_steps + 1`` levels.
+    """The discrete system of heat2d on the nodes of two `Axis` at ``time_steps + 1`` levels.
+
+    The axis with fewer nodes is numbered fastest (y, where both have as many): the blocks of P, whose bandwidth is
+    twice that number, are then the cheapest to factor.
 
     Args:
         settings: grid, scheme and preconditioner.
@@ -150,65 +157,76 @@ class Heat2DDiscrete(DiscreteProblem):
         levels = settings.time_steps + 1
         self.k, self.diffusivity, self.end = k, diffusivity, end
         self.step = end / settings.time_steps
-        self.x, self.y = (Axis(settings.cells, waves, settings.symmetry) for waves in ((4, m1), (3, m2)))
+        pair = [Axis(settings.cells, waves, settings.symmetry) for waves in ((4, m1), (3, m2))]
+        self.along = (0, 1) if len(pair[0].x) >= len(pair[1].x) else (1, 0)
+        """Which coordinate is numbered slowly, and which fast."""
+        self.slow, self.fast = (pair[c] for c in self.along)
         self.times = np.linspace(0.0, end, levels)
-        self.shape = (levels, len(self.x.x) * len(self.y.x))
-        self.initial = np.outer(self.x.sines(4), self.y.sines(3)).ravel()
-        self.source = 5 * np.outer(self.x.sines(m1), self.y.sines(m2)).ravel()
+        self.shape = (levels, len(self.slow.x) * len(self.fast.x))
+        self.initial = self._sines(4, 3)
+        self.source = 5 * self._sines(m1, m2)
         self.modulation = 1 + 2 * np.sin(np.pi / 4 * self.times)
-        self._second = self._along_axes(second_derivative_spectral if settings.space == "spectral" else None)
+        spectral = settings.space == "spectral"
+        self._second = self._along_axes(second_derivative_spectral if spectral else second_derivative_order4)
         self._identity = scipy.sparse.eye_array(self.shape[1], format="csr")
         self._inside = scipy.sparse.csr_array(scipy.sparse.kron(*self._masks))
-        self._order4 = self._diffusion(self._along_axes(None))
+        self._order4 = self._diffusion(self._along_axes(second_derivative_order4))
 
-    def _along_axes(self, of: Callable[[int], Array] | None) -> tuple[Array, Array]:
-        """Second derivatives along x and along y at the inner nodes; of fourth order where no others are given."""
-        return self.x.second(of or second_derivative_order4), self.y.second(of or second_derivative_order4)
+    def _sines(self, *waves: int) -> Array:
+        """sin(mx pi x) sin(my pi y) on one level's nodes, (nodes,), exactly zero on the walls."""
+        slow, fast = (waves[c] for c in self.along)
+        return np.outer(self.slow.sines(slow), self.fast.sines(fast)).ravel()
+
+    def _along_axes(self, of: Callable[[int], Array | scipy.sparse.csr_array]) -> tuple[Array, Array]:
+        """Second derivatives along the two axes at the inner nodes."""
+        return self.slow.second(of), self.fast.second(of)
 
     @property
     def _masks(self) -> tuple[Any, Any]:
         """Per axis, 1 on the diagonal at nodes that are no walls."""
-        inner = [np.eye(len(axis.x[axis.inside])) for axis in (self.x, self.y)]
-        x, y = (axis.with_walls(one) for axis, one in zip((self.x, self.y), inner, strict=True))
-        return x, y
+        slow, fast = (axis.with_walls(np.eye(len(axis.x[axis.inside]))) for axis in (self.slow, self.fast))
+        return slow, fast
 
     def _diffusion(self, second: tuple[Array, Array]) -> scipy.sparse.csr_array:
         """dt/2 D Laplace_h of the inner nodes; rows and columns of the walls are zero."""
-        along_x, along_y = self.x.with_walls(second[0]), self.y.with_walls(second[1])
-        in_x, in_y = self._masks
-        laplacian = scipy.sparse.kron(along_x, in_y) + scipy.sparse.kron(in_x, along_y)
+        along_slow, along_fast = self.slow.with_walls(second[0]), self.fast.with_walls(second[1])
+        slow, fast = self._masks
+        laplacian = scipy.sparse.kron(along_slow, fast) + scipy.sparse.kron(slow, along_fast)
         return scipy.sparse.csr_array(self.step / 2 * self.diffusivity * laplacian)
 
     @property
     def axes(self) -> tuple[int, ...]:
-        return self.shape[0], len(self.x.x), len(self.y.x)
+        return self.shape[0], len(self.slow.x), len(self.fast.x)
 
     @cached_property
     def nodes(self) -> Array:
-        t, x, y = np.meshgrid(self.times, self.x.x, self.y.x, indexing="ij")
+        t, slow, fast = np.meshgrid(self.times, self.slow.x, self.fast.x, indexing="ij")
+        x, y = (slow, fast) if self.along == (0, 1) else (fast, slow)
         return np.stack([x.ravel(), y.ravel(), t.ravel()], axis=-1)
 
     @property
     def images(self) -> int:
-        return self.x.images * self.y.images
+        return self.slow.images * self.fast.images
 
     def image(self, points: Array, which: NDArray[np.int64]) -> tuple[Array, Array]:
-        x, sign_x = self.x.image(points[:, 0], which // self.y.images)
-        y, sign_y = self.y.image(points[:, 1], which % self.y.images)
-        return np.stack([x, y, points[:, 2]], axis=-1), sign_x * sign_y
+        found, signs = points.copy(), np.ones(len(points))
+        for axis, c, number in zip((self.slow, self.fast), self.along, np.divmod(which, self.fast.images), strict=True):
+            found[:, c], sign = axis.image(points[:, c], number)
+            signs *= sign
+        return found, signs
 
     def residual(self, u: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         stop = self.shape[0] if stop is None else stop
         back = max(start - 1, 0)
         sides = self.axes[1:]
-        inside = self.x.inside, self.y.inside
+        inside = self.slow.inside, self.fast.inside
         grid = u[back:stop].reshape(-1, *sides)
         inner = grid[:, *inside]
-        along_x, along_y = (torch.from_numpy(second).to(u) for second in self._second)
+        along_slow, along_fast = (torch.from_numpy(second).to(u) for second in self._second)
         source = torch.from_numpy(self.source).to(u).reshape(sides)[inside]
         modulation = torch.from_numpy(self.modulation[back:stop]).to(u)[:, None, None]
         reaction = modulation * source * torch.sin(self.k * inner.square())
-        rate = self.diffusivity * (along_x @ inner + inner @ along_y.T) + reaction
+        rate = self.diffusivity * (along_slow @ inner + inner @ along_fast.T) + reaction
         rows = grid.clone()
         rows[1:, *inside] -= inner[:-1] + self.step / 2 * (rate[1:] + rate[:-1])
         if start == 0:
@@ -247,15 +265,15 @@ class Heat2DDiscrete(DiscreteProblem):
         if not ((points >= 0) & (points <= [1.0, 1.0, self.end])).all():
             raise ValueError(f"points: must lie in [0, 1] x [0, 1] x [0, {self.end:g}]")
         first, weights = lagrange_stencil(points[:, 2] / self.step, self.shape[0], 4)
-        grid = u.reshape(self.axes)[:, self.x.inside, self.y.inside]
-        frequencies = [np.pi * axis.repeats * np.arange(1, axis.cells) for axis in (self.x, self.y)]
+        axes = self.slow, self.fast
+        grid = u.reshape(self.axes)[:, self.slow.inside, self.fast.inside]
         values = np.empty(len(points))
         order = np.argsort(first, kind="stable")
         for chosen in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
             level = first[chosen[0]]
-            kept = self.y.unfolded(self.x.unfolded(grid[level : level + weights.shape[1]], 1), 2)
-            series = scipy.fft.dstn(kept, type=1, axes=(1, 2)) / (self.x.cells * self.y.cells)
-            x, y = (np.sin(np.outer(points[chosen, axis], frequencies[axis])) for axis in (0, 1))
-            at_levels = np.stack([((x @ modes) * y).sum(axis=1) for modes in series], axis=1)
+            kept = self.fast.unfolded(self.slow.unfolded(grid[level : level + weights.shape[1]], 1), 2)
+            series = scipy.fft.dstn(kept, type=1, axes=(1, 2)) / (self.slow.cells * self.fast.cells)
+            slow, fast = (a.waves(points[chosen, c]) for a, c in zip(axes, self.along, strict=True))
+            at_levels = np.stack([((slow @ modes) * fast).sum(axis=1) for modes in series], axis=1)
             values[chosen] = (weights[chosen] * at_levels).sum(axis=1)
         return values
