@@ -36,10 +36,13 @@ def second_derivative_order4(cells: int) -> scipy.sparse.csr_array:
 
 
 def _odd(stencil: tuple[float, ...], cells: int) -> scipy.sparse.csr_array:
-    matrix = scipy.sparse.diags_array(stencil, offsets=range(-2, 3), shape=(cells - 1, cells - 1)).tolil()
-    # The stencil's last point beyond the wall is the node's own image: u_{-1} = -u_1.
-    matrix[0, 0] -= stencil[0]
-    matrix[-1, -1] -= stencil[-1]
+    matrix = scipy.sparse.lil_array((cells - 1, cells - 1))
+    for node in range(1, cells):
+        for reach, weight in zip(range(-2, 3), stencil, strict=True):
+            # Beyond a wall lies the image of a node: u_{-j} = -u_j, u_{cells + j} = -u_{cells - j}.
+            other = (node + reach) % (2 * cells)
+            if other % cells:
+                matrix[node - 1, min(other, 2 * cells - other) - 1] += weight if other < cells else -weight
     return scipy.sparse.csr_array(matrix)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -269,9 +270,12 @@ class WholeMatrix(Preconditioner):
         return np.asarray(self._multiplied(self._whole)[1] @ self._checked(u).ravel()).reshape(u.shape)
 
 
+@lru_cache(maxsize=8)
 def random_signs(*shape: int) -> Array:
     """A fixed vector of random signs."""
-    return np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    signs.setflags(write=False)
+    return signs
 
 
 FACTORS: dict[str, type[BlockTriangular] | type[WholeMatrix]] = {"levels": BlockTriangular, "whole": WholeMatrix}

@@ -248,13 +248,17 @@ class Heat2DDiscrete(DiscreteProblem):
         return np.asarray(self.step / 2 * self.modulation[start:stop, None] * self.source * slope)
 
     def _blocks(self, diffusion: scipy.sparse.csr_array, rates: Array, first: bool) -> Blocks:
-        change = [diffusion + scipy.sparse.diags_array(row) if row.any() else diffusion for row in rates]
-        # Levels without reaction (u = 0) share one block: the same change makes the same block, factored once.
-        blocks = {id(c): (self._identity - c, -(self._inside + c)) for c in change}
-        diagonal = [blocks[id(c)][0] for c in change]
-        if first:
-            diagonal[0] = self._identity
-        return Blocks(diagonal, [[None, *(blocks[id(c)][1] for c in change[:-1])]])
+        # They differ in their diagonals alone; levels without reaction (u = 0) share one block, factored once.
+        now, before = (scipy.sparse.csr_array(one) for one in (self._identity - diffusion, -(self._inside + diffusion)))
+        places = [_diagonal(one) for one in (now, before)]
+        blocks = [
+            tuple(_lowered(one, place, row) for one, place in zip((now, before), places, strict=True))
+            if row.any()
+            else (now, before)
+            for row in rates
+        ]
+        diagonal = [self._identity if first and n == 0 else pair[0] for n, pair in enumerate(blocks)]
+        return Blocks(diagonal, [[None, *(pair[1] for pair in blocks[:-1])]])
 
     def interpolate(self, u: Array, points: Array) -> Array:
         """u at points (n, 3): the sine series in space, cubic in time (exact at the levels); the sides count as zero.
@@ -277,3 +281,19 @@ class Heat2DDiscrete(DiscreteProblem):
             at_levels = np.stack([((slow @ modes) * fast).sum(axis=1) for modes in series], axis=1)
             values[chosen] = (weights[chosen] * at_levels).sum(axis=1)
         return values
+
+
+def _diagonal(matrix: scipy.sparse.csr_array) -> NDArray[np.int64]:
+    """Where the diagonal's entries stand among a matrix's; -1 for those that it has not."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    places = np.full(matrix.shape[0], -1)
+    found = np.flatnonzero(rows == matrix.indices)
+    places[rows[found]] = found
+    return places
+
+
+def _lowered(matrix: scipy.sparse.csr_array, places: NDArray[np.int64], by: Array) -> scipy.sparse.csr_array:
+    """The matrix less a diagonal, which is zero where the matrix has no entry."""
+    data = matrix.data.copy()
+    data[places[places >= 0]] -= by[places >= 0]
+    return scipy.sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
