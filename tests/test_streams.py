@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from functorch.compile import make_boxed_func
 from jacobians import DECAY, FREQUENCIES, PERIODIC, assert_close, nested
 from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE
@@ -243,7 +243,7 @@ def test_the_compiler_is_given_tanh_itself(wanted: list[str]) -> None:
 
     torch.compiler.reset()
     streams = Streams(wanted, ("x", "t"))
-    compiled = torch.compile(tanh_streams, backend=aot_autograd(fw_compiler=recording))  # type: ignore[no-untyped-call]
+    compiled = torch.compile(tanh_streams, backend=aot_autograd(fw_compiler=recording))
     z = stacked(torch.float64)[: len(streams)].requires_grad_()
     compiled(z, streams).sum().backward()
     assert "aten.tanh.default" in operations
