@@ -2,12 +2,11 @@
 
 The update is that of Al-Baali and Khalfan, "A wide interval for efficient self-scaling quasi-Newton algorithms" (Optim.
 Methods Softw. 20, 2005), after Al-Baali, "Numerical experience with a class of self-scaling quasi-Newton algorithms"
-(J. Optim. Theory Appl. 96, 1998); on PINNs Urban, Stefanou, Pons (J. Comput. Phys. 523, 2025), to whom the best
-published figures on burgers belong. It was checked against their code (github.com/jorgeurban/
-self_scaled_algorithms_pinns, "SSBroyden2" without initial scaling): phi, tau and H agree to rounding. What is around
-them differs: there H starts as the identity and the first trial step has length 1, an update is made for ``y^T s < 0``
-too, and the line search, with the same constants, is MINPACK's with SciPy's to fall back on; where both fail it ends.
-For some thousand parameters: the matrix has P^2 entries.
+(J. Optim. Theory Appl. 96, 1998); on PINNs Urban, Stefanou, Pons (J. Comput. Phys. 523, 2025). It was checked against
+their code (github.com/jorgeurban/self_scaled_algorithms_pinns, "SSBroyden2" without initial scaling): phi, tau and H
+agree to rounding. What is around them differs: there H starts as the identity and the first trial step has length 1, an
+update is made for ``y^T s < 0`` too, and the line search, with the same constants, is MINPACK's with SciPy's to fall
+back on; where both fail the method ends. For some thousand parameters: the matrix has P^2 entries.
 """
 
 from __future__ import annotations
