@@ -1,8 +1,5 @@
-"""The loss in blocks against the loss in one piece; how points are split; the tanh that is compiled."""
+"""The loss in blocks against the loss in one piece; how points are split."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
 from jacobians import PDES, POINTS, batches_of, dense_jacobian, residuals_of
@@ -11,7 +8,6 @@ from torch import Tensor
 from pinntk.loss import BlockedLoss
 from pinntk.points import PointSettings
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
-from pinntk.streams import _Tanh
 
 WEIGHTS = [0.7, 0.0, 3.0, 1.9]
 problems = pytest.mark.parametrize("name", PDES)
@@ -157,8 +153,6 @@ def test_other_batches_make_other_blocks(normalization: Normalization, monkeypat
 
 
 @pytest.mark.slow  # the compiler takes its time
-# The compiler itself instantiates autograd functions, such as _Tanh, and torch deprecates that.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(("name", "normalization"), [("burgers", "sum"), ("reaction", "mean")])
 def test_compiled_it_is_the_same(name: str, normalization: Normalization, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pinntk.loss.ELEMENTS", 60)
@@ -230,50 +224,3 @@ def test_regions_together_are_the_residuals() -> None:
             assert torch.equal(r, whole[term])
     losses = term_losses(list(whole.values()), "mean")
     assert losses.shape == (4,)
-
-
-# The tanh that is compiled
-
-
-def tanh(z: Tensor) -> Tensor:
-    found: Tensor = _Tanh.apply(z)  # type: ignore[no-untyped-call]  # torch leaves apply without types
-    return found
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tanh_is_within_a_few_units_in_the_last_place(dtype: torch.dtype) -> None:
-    info = torch.finfo(dtype)
-    sizes = torch.logspace(math.log10(info.tiny) + 1, 4, 20_001, dtype=torch.float64)
-    moderate = torch.linspace(0, 25, 20_001, dtype=torch.float64)
-    one = torch.cat([sizes, moderate]).to(dtype)
-    z = torch.cat([one, -one])
-    expected = torch.tanh(z.double())
-    found = tanh(z).double()
-    ulp = torch.from_numpy(np.spacing(np.abs(expected.to(dtype).numpy()))).double()
-    assert float(((found - expected).abs() / ulp).max()) <= 4
-    assert found.abs().max() <= 1
-    assert torch.equal(tanh(-one), -tanh(one))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tanh_of_special_numbers(dtype: torch.dtype) -> None:
-    info = torch.finfo(dtype)
-    tiny = info.tiny * info.eps  # the smallest number there is
-    z = torch.tensor([0.0, -0.0, tiny, -tiny, info.tiny, info.max, -info.max, math.inf, -math.inf], dtype=dtype)
-    expected = torch.tensor([0.0, -0.0, tiny, -tiny, info.tiny, 1, -1, 1, -1], dtype=dtype)
-    assert torch.equal(tanh(z), expected)
-    assert torch.equal(torch.signbit(tanh(z)), torch.signbit(z))
-    assert bool(torch.isnan(tanh(torch.tensor([math.nan], dtype=dtype))).all())
-
-
-def test_derivatives_of_tanh() -> None:
-    z = torch.tensor([-30.0, -2.0, -0.3, -1e-3, 1e-9, 0.1, 1.7, 5.0, 40.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(tanh, (z,))
-    assert torch.autograd.gradgradcheck(tanh, (z,))
-    for order in range(3):
-        found, expected = (f(z) for f in (tanh, torch.tanh))
-        for _ in range(order):
-            found, expected = (
-                torch.autograd.grad(y.sum(), z, create_graph=True)[0] for y in (found.square(), expected.square())
-            )
-        assert torch.allclose(found, expected, rtol=1e-10, atol=1e-14)

@@ -37,46 +37,137 @@ def optimizer(objective: FunctionObjective, **settings: Any) -> SSBroyden:
     return SSBroyden(Counted(objective), SSBroydenSettings.model_validate(settings))
 
 
-def theta_of(b: float, h: float) -> float:
-    """The parameter of the Broyden family, from the definitions alone."""
+# The update, against the publication
+
+PLACES = """
+ 2.0000000000000000e+00 -1.0000000000000000e+00  1.0000000000000000e+00 -1.5000000000000000e+00
+ 1.6748603277550833e+00 -9.7832402185033884e-01  8.8542697263750558e-01 -5.5090181387555259e-01
+ 1.4644011057195372e-01 -8.1013134805332454e-01 -1.2963788760001693e-01 -7.8611531897676934e-01
+ 3.2866092498664945e-01 -2.3207022844717107e-01 -4.1645543317687189e-01 -5.9268231781056613e-01
+-1.3965898220329287e-02  4.1047951289474749e-01  5.2814430623614816e-01 -2.8050339947681013e-01
+ 4.0614387226636417e-01 -1.1855543029156990e+00 -7.0513135811252181e-02  1.8790582610349932e-01
+ 3.5939345253512645e-01 -8.4483563738144740e-01 -6.4896028673507161e-02  1.3791638344640381e-01
+ 1.7980276227821990e-01 -9.1687189427963278e-02  8.1477482343194768e-03  3.0550618905269278e-03
+ 1.3290232953255490e-01 -1.7138770616264315e-02  1.7296476026742941e-03 -3.1038859940174489e-03
+"""
+INVERSE = {
+    4: """
+ 0.1751975509662701  -0.0782280839110854  -0.05030887506790759  0.01348910364519944
+-0.0782280839110854   0.8260701481738663  -0.01126870731227677 -0.06620478160221724
+-0.05030887506790759 -0.01126870731227677  0.1227371890573818  -0.00461850365175546
+ 0.01348910364519944 -0.06620478160221724 -0.00461850365175545  0.03408384452696168
+""",
+    8: """
+ 0.4745431978601004  -0.1435049575592663  -0.07625905379741364  0.01737694456255964
+-0.1435049575592663   0.44897493587002596 -0.02469654614626731  0.01674247450275897
+-0.07625905379741364 -0.02469654614626731  0.1875777329729701  -0.00784345509236141
+ 0.01737694456255964  0.01674247450275897 -0.0078434550923614   0.03458751260901248
+""",
+}
+"""What the code of Urban, Stefanou and Pons (modified_optimize.py, ``_minimize_bfgs``, method_bfgs="SSBroyden2",
+hess_inv0=I, gtol=0) finds for ``f(x) = x^T A x / 2 + sum q_i x_i^4 / 4``, A = diag(1, 2, 8, 40) + 1/2 everywhere and
+q = (3, 0, 1, 5): its places, and H after four and eight iterations."""
+
+
+def numbers(text: str) -> Tensor:
+    return torch.tensor([[float(x) for x in line.split()] for line in text.split("\n") if line], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("iterations", INVERSE)
+def test_the_inverse_is_that_of_the_published_code(iterations: int) -> None:
+    places, A = numbers(PLACES), torch.diag(torch.tensor([1.0, 2.0, 8.0, 40.0])).double() + 0.5
+    slopes = places @ A + torch.tensor([3.0, 0.0, 1.0, 5.0]) * places**3
+    objective = optimizer(quadratic(A, places[0]))
+    objective.inverse = torch.eye(4, dtype=torch.float64)
+    for i in range(iterations):
+        s, y = places[i + 1] - places[i], slopes[i + 1] - slopes[i]
+        objective._update(s, y, torch.linalg.solve(objective.inverse, s))
+    torch.testing.assert_close(objective.inverse, numbers(INVERSE[iterations]), rtol=1e-9, atol=1e-12)
+
+
+def of_the_hessian(B: Tensor, s: Tensor, y: Tensor) -> tuple[Tensor, str]:
+    """The next B by the published definitions: Broyden's class as BFGS and DFP of tau B, mixed; and where theta is."""
+    ys, size = float(y @ s), len(s)
+    b, h = float(s @ B @ s) / ys, float(y @ torch.linalg.solve(B, y)) / ys
     a = b * h - 1
-    rho = min(1.0, h * (1 - math.sqrt(a / (1 + a))))
-    return max((rho - 1) / a, min(1 / rho, (1 - b) / b))
+    rho_minus, rho_plus = min(1.0, h * (1 - math.sqrt(a / (1 + a)))), min(1.0, 1 / b)
+    low, free, high = (rho_minus - 1) / a, (1 - b) / b, 1 / rho_minus
+    theta = min(max(low, free), high)
+    sigma = 1 + a * theta
+    root = sigma ** (1 / (1 - size))
+    tau = rho_plus * min(root, 1 / theta) if theta > 0 else min(rho_plus * root, sigma)
+    scaled, rank_one = tau * B, torch.outer(y, y) / ys
+    left = torch.eye(size, dtype=B.dtype) - torch.outer(y, s) / ys
+    bfgs = scaled - torch.outer(scaled @ s, scaled @ s) / (s @ scaled @ s) + rank_one
+    dfp = left @ scaled @ left.T + rank_one
+    return (1 - theta) * bfgs + theta * dfp, "low" if free < low else "high" if free > high else "between"
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_update_is_the_inverse_of_the_update_of_the_hessian(seed: int) -> None:
-    size = 5
-    B = symmetric([0.5, 1.0, 2.0, 4.0, 9.0], seed=seed) * 10.0 ** (seed - 3)  # on both sides of the true curvature
-    s = random(size, seed=seed + 50)
-    y = symmetric([1.0, 1.5, 2.0, 3.0, 5.0], seed=seed + 20) @ s
-    objective = optimizer(quadratic(torch.eye(size).double(), s))
-    objective.inverse = torch.linalg.inv(B)
-    objective._update(s, y, B @ s)
-    ys, sBs, yHy = float(y @ s), float(s @ B @ s), float(y @ torch.linalg.solve(B, y))
-    b, h = sBs / ys, yHy / ys
-    phi, tau = coefficients(b, h, size)
-    theta = theta_of(b, h)
-    assert phi == pytest.approx((1 - theta) / (1 + (b * h - 1) * theta), rel=1e-12)
-    w = math.sqrt(sBs) * (y / ys - B @ s / sBs)
-    Bs = B @ s
-    updated = tau * (B - torch.outer(Bs, Bs) / sBs + theta * torch.outer(w, w)) + torch.outer(y, y) / ys
-    torch.testing.assert_close(objective.inverse @ updated, torch.eye(size).double(), rtol=0, atol=1e-9)
-    torch.testing.assert_close(objective.inverse @ y, s, rtol=1e-9, atol=1e-12)
-    assert float(torch.linalg.eigvalsh(objective.inverse)[0]) > 0
+def test_the_update_is_the_inverse_of_the_update_of_the_hessian() -> None:
+    size, met = 5, set()
+    for seed in range(40):
+        s = random(size, seed=seed + 50)
+        B = symmetric([0.5, 1.0, 2.0, 4.0, 9.0], seed=seed) * 3.0 ** (
+            seed % 5 - 2
+        )  # below and above the true curvature
+        y = symmetric([1.0, 1.5, 2.0, 3.0, 5.0], seed=seed + 20) @ s
+        objective = optimizer(quadratic(torch.eye(size).double(), s))
+        objective.inverse = torch.linalg.inv(B)
+        objective._update(s, y, B @ s)
+        expected, where = of_the_hessian(B, s, y)
+        met.add(where)
+        torch.testing.assert_close(objective.inverse, torch.linalg.inv(expected), rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(objective.inverse @ y, s, rtol=1e-9, atol=1e-12)
+        assert float(torch.linalg.eigvalsh(objective.inverse)[0]) > 0
+    assert met == {"low", "between", "high"}
 
 
-def test_the_scaling_by_hand() -> None:
-    # b h = 2, so a = 1 and c = sqrt(1/2); h = 4 is far too long: rho = 1, theta = max(0, min(1, (1 - b) / b = 1)) = 1.
-    phi, tau = coefficients(b=0.5, h=4.0, size=3)
-    assert phi == 0
-    assert tau == pytest.approx(2 ** (-1 / 2))
-    # Too short: h = 0.5, b = 4: rho = (1 - c) / 2, theta = (1 - b) / b = -0.75 > rho - 1.
-    phi, tau = coefficients(b=4.0, h=0.5, size=3)
-    assert phi == pytest.approx(1.75 / 0.25)
-    rho = (1 - math.sqrt(0.5)) / 2
-    assert tau == pytest.approx(min(rho * 0.25 ** (-1 / 2), 0.25))
-    assert coefficients(b=1.0, h=1.0, size=3) == (1.0, 1.0)
+@pytest.mark.parametrize("fourth", [0.0, 1.0])  # a quadratic function; one of fourth order
+@pytest.mark.parametrize("seed", range(3))
+def test_every_step_updates_as_a_dense_hessian_does(fourth: float, seed: int) -> None:
+    A = symmetric([0.1, 1.0, 3.0, 10.0, 50.0, 200.0], seed=seed)
+    objective = FunctionObjective(lambda x: x @ A @ x / 2 + fourth * ((A @ x) ** 4).sum() / 4, random(6, seed=seed + 9))
+    made, B = optimizer(objective), None
+    theta, slope = objective.parameters(), objective.gradient()[1]
+    for _ in range(12):
+        made.step()
+        after = objective.parameters()
+        s, y = after - theta, objective.gradient()[1] - slope
+        B = torch.eye(6, dtype=torch.float64) * float(y @ y / (y @ s)) if B is None else B
+        B, _ = of_the_hessian(B, s, y)
+        assert made.inverse is not None
+        torch.testing.assert_close(made.inverse @ B, torch.eye(6).double(), rtol=0, atol=1e-6)
+        theta, slope = after, slope + y
+    assert made.resets == 0
+
+
+@pytest.mark.parametrize(
+    ("b", "h", "expected"),
+    [
+        (1.0, 2.0, 1.0),  # theta = 0, sigma = 1
+        (2.0, 1.0, 0.5),  # theta = -1/2, sigma = 1/2 = rho+
+        (1.0, 10.0, 1.0),
+        (0.9, 50.0, (53 / 9) ** (-1 / 1999)),  # theta = 1/9, sigma = 1 + 44/9: 0.999
+        (3.0, 1e18, 1 / 6),  # rho- = 1 / (b (1 + c)) = 1/6 = sigma, below rho+; h (1 - c) is 0 in floating point
+    ],
+)
+def test_the_scale_by_hand(b: float, h: float, expected: float) -> None:
+    assert coefficients(b, h, size=2000)[1] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("b", [0.2, 1.0, 4.0])
+def test_where_s_and_Hy_are_parallel_the_scale_has_its_limit(b: float) -> None:
+    near = coefficients(b, (1 + 1e-10) / b, size=50)[1]
+    for a in (0.0, -1e-15):
+        phi, tau = coefficients(b, (1 + a) / b, size=50)
+        assert math.isfinite(phi)
+        assert tau == pytest.approx(near, rel=1e-8)
+        assert tau == pytest.approx(min(1, 1 / b), rel=1e-8)
+    assert coefficients(b, 1 / b, size=1)[1] == pytest.approx(min(1, 1 / b))
+    assert coefficients(1e200, 1e200, size=50) == (1.0, 1.0)
+
+
+# The method around it
 
 
 def test_it_finds_minima() -> None:

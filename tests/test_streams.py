@@ -1,13 +1,17 @@
 """The network's streams, values and input derivatives, against formulas by hand and nested autograd."""
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jacobians import DECAY, FREQUENCIES, PERIODIC, assert_close, nested
 from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE
@@ -17,7 +21,7 @@ from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.streams import Streams
+from pinntk.streams import Streams, tanh_streams
 
 PROBLEMS = [Convection, Wave, Reaction, Burgers, Heat2D, Poisson1D]
 FEATURES: dict[str, list[dict[str, Any]]] = {
@@ -216,3 +220,43 @@ def test_streams_add_what_they_need(wanted: list[str], names: tuple[str, ...]) -
 def test_unknown_stream_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}'.*u, u_x, u_t, u_xx, u_tt"):
         Streams([name], ("x", "t"))
+
+
+# Compiled
+
+
+def stacked(dtype: torch.dtype) -> Tensor:
+    """Streams u, u_x, u_xx of values from the smallest to the largest that tanh tells apart: (3, 4002, 1)."""
+    sizes = torch.cat([torch.logspace(-30, 2, 1001), torch.linspace(0, 25, 1000)]).to(dtype)
+    value = torch.cat([sizes, -sizes])
+    return torch.stack([value, torch.ones_like(value), torch.linspace(-1, 1, len(value)).to(dtype)])[..., None]
+
+
+@pytest.mark.parametrize("wanted", [["u"], ["u_xx"]])
+def test_the_compiler_is_given_tanh_itself(wanted: list[str]) -> None:
+    """Which is fast on every processor; tanh by expm1 takes several times as long where there is AVX-512."""
+    operations: list[str] = []
+
+    def recording(graph: torch.fx.GraphModule, _: Sequence[Tensor]) -> Callable[..., Any]:
+        operations.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return make_boxed_func(graph.forward)
+
+    torch.compiler.reset()
+    streams = Streams(wanted, ("x", "t"))
+    compiled = torch.compile(tanh_streams, backend=aot_autograd(fw_compiler=recording))
+    z = stacked(torch.float64)[: len(streams)].requires_grad_()
+    compiled(z, streams).sum().backward()
+    assert "aten.tanh.default" in operations
+    assert not [name for name in operations if "exp" in name]
+
+
+@pytest.mark.slow  # the compiler takes its time
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_tanh_is_within_two_units_in_the_last_place(dtype: torch.dtype) -> None:
+    torch.compiler.reset()
+    z, streams = stacked(dtype), Streams(["u_xx"], ("x", "t"))
+    found = torch.compile(tanh_streams)(z, streams)
+    expected = np.tanh(z[0].to(torch.float64).numpy().astype(np.longdouble))
+    unit = np.spacing(np.abs(expected).astype(str(dtype).removeprefix("torch.")))
+    assert float((np.abs(found[0].numpy() - expected) / unit).max()) <= 2
+    assert_close(found, tanh_streams(z, streams), 8 * torch.finfo(dtype).eps)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,39 +88,12 @@ class Streams:
         return len(self.names)
 
 
-class _Tanh(torch.autograd.Function):
-    """tanh as ``-e/(e + 2)`` with ``e = expm1(-2 |z|)`` and the sign of z, to a few units in the last place.
-
-    What torch.compile makes of ``torch.tanh`` on a CPU takes longer than this.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        e = torch.expm1(-2 * z.abs())
-        a = torch.copysign(e / (e + 2), z)
-        ctx.save_for_backward(a)
-        return a
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        a: Tensor = ctx.saved_tensors[0]
-        return gradients[0] * (1 - a * a)
-
-
-def _tanh(z: Tensor) -> Tensor:
-    fast = torch.compiler.is_compiling() and z.device.type == "cpu"
-    if not fast:
-        return torch.tanh(z)
-    a: Tensor = _Tanh.apply(z)  # type: ignore[no-untyped-call]  # torch leaves apply without types
-    return a
-
-
 def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
     """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m)."""
     if len(streams) == 1:
-        return _tanh(z)
+        return torch.tanh(z)
     value, *rest = z.unbind(0)
-    a = _tanh(value)
+    a = torch.tanh(value)
     slope = 1 - a * a
     first, operators = rest[: len(streams.first)], rest[len(streams.first) :]
     parts = [a, *(slope * z_c for z_c in first)]

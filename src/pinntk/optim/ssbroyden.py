@@ -1,8 +1,12 @@
 """Self-scaled Broyden: a quasi-Newton method that holds the whole inverse Hessian.
 
-Al-Baali, "Numerical experience with a class of self-scaling quasi-Newton algorithms" (J. Optim. Theory Appl. 96, 1998);
-on PINNs Urban, Stefanou, Pons (J. Comput. Phys. 523, 2025), to whom the best published figures on burgers belong. For
-some thousand parameters: the matrix has P^2 entries.
+The update is that of Al-Baali and Khalfan, "A wide interval for efficient self-scaling quasi-Newton algorithms" (Optim.
+Methods Softw. 20, 2005), after Al-Baali, "Numerical experience with a class of self-scaling quasi-Newton algorithms"
+(J. Optim. Theory Appl. 96, 1998); on PINNs Urban, Stefanou, Pons (J. Comput. Phys. 523, 2025). It was checked against
+their code (github.com/jorgeurban/self_scaled_algorithms_pinns, "SSBroyden2" without initial scaling): phi, tau and H
+agree to rounding. What is around them differs: there H starts as the identity and the first trial step has length 1, an
+update is made for ``y^T s < 0`` too, and the line search, with the same constants, is MINPACK's with SciPy's to fall
+back on; where both fail the method ends. For some thousand parameters: the matrix has P^2 entries.
 """
 
 from __future__ import annotations
@@ -55,7 +59,8 @@ class SSBroyden:
         H <- (H - H y y^T H / y^T H y + phi v v^T) / tau + s s^T / y^T s
         v  = sqrt(y^T H y) (s / y^T s - H y / y^T H y)
 
-    phi and tau are `coefficients`. Where the line search finds no such t, the lowest of the losses it saw is taken.
+    phi and tau are `coefficients`. Before the first update H is ``y^T s / y^T y`` times the identity, and where
+    ``y^T s <= 0`` there is none. Where the line search finds no such t, the lowest of the losses it saw is taken.
     Where none is lower, H becomes a multiple of the identity (``y^T s / y^T y`` of the last step, or the inverse of the
     gradient's 1-norm at the start), and where it is that already, the optimiser is stuck. theta only ever moves to a
     lower loss.
@@ -193,32 +198,32 @@ class SSBroyden:
 
 
 def coefficients(b: float, h: float, size: int) -> tuple[float, float]:
-    """phi and tau of the self-scaled Broyden update (Al-Baali 1998; Urban et al. 2025, section 3).
+    """phi and tau of the self-scaled Broyden update (Al-Baali and Khalfan 2005; Urban et al. 2025, section 3).
 
-    With ``a = b h - 1``, ``c = sqrt(a / (1 + a))``, ``rho = min(1, h (1 - c))``, and ``theta = (1 - b) / b`` within
-    ``(rho - 1) / a ... 1 / rho``::
+    With ``a = b h - 1``, ``c = sqrt(a / (1 + a))``, ``rho- = min(1, h (1 - c))``, ``rho+ = min(1, 1 / b)``, and
+    ``theta = (1 - b) / b`` within ``(rho- - 1) / a ... 1 / rho-``::
 
         sigma = 1 + a theta,  phi = (1 - theta) / sigma
-        tau = rho min(sigma^(1 / (1 - P)), 1 / theta)  where theta > 0,  else min(rho sigma^(1 / (1 - P)), sigma)
+        tau = rho+ min(sigma^(1 / (1 - P)), 1 / theta)  where theta > 0,  else min(rho+ sigma^(1 / (1 - P)), sigma)
 
-    ``phi = tau = 1`` is BFGS, which is taken where ``a <= 0``: s and y are parallel in the metric of H then.
+    Where ``a <= 0``, s and H y are parallel (a is never negative but by rounding): v is zero, phi without effect, and
+    tau has the limit rho+, which is taken. The published code divides by zero there. ``phi = tau = 1`` is BFGS, which
+    is taken where b or h is too large to be a number.
 
     Args:
-        b: ``s^T H^-1 s / y^T s``.
-        h: ``y^T H y / y^T s``.
+        b: ``s^T H^-1 s / y^T s``, positive.
+        h: ``y^T H y / y^T s``, positive.
         size: P.
     """
+    if not (b > 0 and h > 0 and math.isfinite(b * h)):
+        return 1.0, 1.0
     a = b * h - 1
-    if not (a > 0 and b > 0 and size > 1):
-        return 1.0, 1.0
-    c = math.sqrt(a / (1 + a))
-    rho = min(1.0, h * (1 - c))
-    if not rho > 0:
-        return 1.0, 1.0
-    theta = max((rho - 1) / a, min(1 / rho, (1 - b) / b))
-    sigma = 1 + a * theta
-    if not sigma > 0:
-        return 1.0, 1.0
+    scale = min(1.0, 1 / b)  # rho+
+    if not (a > 0 and size > 1):
+        return 1.0, scale
+    lowest = min(1.0, 1 / (b * (1 + math.sqrt(a / (1 + a)))))  # rho-: h (1 - c) without its cancellation
+    theta = max((lowest - 1) / a, min(1 / lowest, (1 - b) / b))
+    sigma = max(1 + a * theta, lowest)  # equal but for rounding where theta is at its lower bound
     root = sigma ** (1 / (1 - size))
-    tau = rho * min(root, 1 / theta) if theta > 0 else min(rho * root, sigma)
+    tau = scale * min(root, 1 / theta) if theta > 0 else min(scale * root, sigma)
     return (1 - theta) / sigma, tau
