@@ -140,6 +140,35 @@ def unknown_choice(group: str, value: str, known: Sequence[str]) -> str:
     return f"{group}={value}: unknown choice; {allowed(value, known)}"
 
 
+def given(words: Sequence[str]) -> dict[str, str]:
+    """The keys that words set, those inside a mapping one by one -> how they were set, ``key=value``."""
+    found: dict[str, str] = {}
+    for override in parse(words):
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": f"{key}.{name}={show(inner)}" for name, inner in value.items()}
+        elif not override.is_delete():
+            found[key] = f"{key}={','.join(values(override))}"
+    return found
+
+
+def ineffective(words: Sequence[str], jobs: Sequence[Mapping[str, str]]) -> list[str]:
+    """One line for each key that the words set and that changes nothing in any of the jobs that they make.
+
+    Args:
+        words: of the command line.
+        jobs: of each job the keys that change nothing there -> when they would count (`RunSettings.without_effect`).
+    """
+    messages = []
+    for key, word in given(words).items():
+        parts = key.split(".")
+        above = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        reasons = [next((unused[k] for k in above if k in unused), None) for unused in jobs]
+        if reasons and all(reasons):
+            messages.append(f"{word}: {reasons[0]}; without it the run is the same")
+    return messages
+
+
 def sample_jobs(words: Sequence[str], choices: Choices) -> Iterator[list[str]]:
     """Jobs of a sweep that show whether all its words are good: every combination of choices, every other value once.
 

@@ -50,6 +50,11 @@ class PINNNTK(Method):
         """One lambda for the interior and one for all conditions (paper), or one per named term."""
         adam: AdamSettings = AdamSettings()
 
+        def without_effect(self) -> dict[str, str]:
+            if not self.steps:
+                return dict.fromkeys(("optimizer", "update_every", "balance", "adam"), "counts only with steps > 0")
+            return {"adam.betas": "counts only with optimizer=adam"} if self.optimizer == "gd" else {}
+
     name: ClassVar[str] = "pinn_ntk"
     optimizer: torch.optim.Optimizer
 
