@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases import NEVER, Phase, PhasedMethod, PhaseSettings, Stagnation
-from pinntk.methods.schedule import AdamSettings
+from pinntk.methods.schedule import AdamSettings, CosineSchedule
+from pinntk.network import Positive
 from pinntk.points import PointSettings
 
 
@@ -58,6 +59,13 @@ class AdamPhaseSettings(AdamSettings, PhaseSettings):
 
     def draws_every(self, points: PointSettings) -> int | None:
         return points.resample_every
+
+
+class FallingAdamSettings(AdamPhaseSettings):
+    """Of a short phase, at a rate that begins higher and falls to zero."""
+
+    learning_rate: Positive = 3e-3
+    schedule: CosineSchedule = CosineSchedule()
 
 
 class AdamFirst(PhasedMethod):

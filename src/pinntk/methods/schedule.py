@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from pinntk.effect import Settings
 from pinntk.network import Positive
 
+Kind = Literal["constant", "exponential", "cosine"]
+
 
 class Schedule(Settings):
     """Factor on the learning rate at iteration n of N.
@@ -19,7 +21,7 @@ class Schedule(Settings):
     down to ``final`` by half a cosine over the N iterations. The first ``warmup`` iterations rise linearly to it.
     """
 
-    kind: Literal["constant", "exponential", "cosine"] = "constant"
+    kind: Kind = "constant"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     every: Annotated[StrictInt, Field(ge=1)] = 1000
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -36,6 +38,18 @@ class Schedule(Settings):
         if self.kind == "cosine":
             return rise * (self.final + (1 - self.final) * (1 + math.cos(math.pi * n / max(total, 1))) / 2)
         return rise
+
+
+class ExponentialSchedule(Schedule):
+    """Exponential unless told otherwise."""
+
+    kind: Kind = "exponential"
+
+
+class CosineSchedule(Schedule):
+    """Cosine unless told otherwise."""
+
+    kind: Kind = "cosine"
 
 
 class AdamSettings(Settings):
