@@ -73,7 +73,9 @@ def test_tuned_settings_apply_and_the_command_line_wins(name: str) -> None:
     method, pde, budget = name.split("/")
     words = [f"method={method}", f"pde={pde}", f"budget={budget}"]
     tuned = OmegaConf.to_container(OmegaConf.load(CONF / "tuned" / f"{name}.yaml"))
-    assert tuned
+    assert isinstance(tuned, dict)
+    others = [OmegaConf.to_container(OmegaConf.load(f"{CONF}{other}.yaml")) for other in tuned.pop("defaults", [])]
+    assert tuned or others
     config, without = compose(words), compose([*words, "tuned=null"])
 
     def contains(whole: Any, part: Any) -> bool:
@@ -82,6 +84,7 @@ def test_tuned_settings_apply_and_the_command_line_wins(name: str) -> None:
         return bool(whole == part)
 
     assert contains(config, tuned)
+    assert tuned or all(contains(config, other) for other in others)  # what it takes over and does not change
     assert config != without
     assert compose([*words, "width=37"])["network"]["width"] == 37
     assert compose([*words, "width=500"])["network"]["width"] == 500
