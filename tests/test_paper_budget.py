@@ -11,7 +11,7 @@ from pinntk.settings import RunSettings
 
 CHOICES = groups(configuration_folder())
 
-RATHORE = {
+RATHORE: dict[str, Any] = {
     "network.depth": 3,
     "network.width": 200,
     "precision": "64-true",
@@ -26,7 +26,7 @@ RATHORE = {
 the output layer). Double precision is ours."""
 SIDES = {"convection": {"points.boundary": 101}, "reaction": {"points.boundary": 101}, "wave": {"points.boundary": 202}}
 """101 points per side: pairs where the problem is periodic."""
-PINNACLE = {
+PINNACLE: dict[str, Any] = {
     "network.depth": 5,
     "network.width": 100,
     "points.resample_every": None,
