@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -66,17 +67,16 @@ class DiscretizationSettings(BaseModel):
     fill_factor: Annotated[float, Field(ge=1)] = 10.0
     """Bound of the factors' entries, relative to those of the matrix."""
     window: Annotated[int, Field(ge=1)] = 1
-    """Levels that are corrected together, forward in time."""
-    sweeps: Annotated[int, Field(ge=1)] = 100
-    """At most so many corrections of a window."""
-    tolerance: Annotated[float, Field(ge=0)] = 1e-6
-    """A window is done when no entry of its residual is larger."""
-    refresh: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    """P is linearised anew when a sweep leaves more than this part of the residual (root mean square)."""
+    """Levels to which P is applied together (`DiscreteProblem.apply`), forward in time."""
     clip: Annotated[float, Field(gt=0)] | None = None
-    """Largest change of a value in one sweep; null for no bound."""
-    guess: Literal["values", "carry"] = "values"
-    """What a window's sweeps start from: the given values, or the corrected level before it, held throughout."""
+    """Largest change of a value in one application of P; null for no bound."""
+    sweeps: Annotated[int, Field(ge=1)] = 100
+    """At most so many applications of P to a level on the way to the discrete solution."""
+    tolerance: Annotated[float, Field(ge=0)] = 1e-6
+    """A level is solved when no entry of its residual is larger."""
+    refresh: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    """On the way to the discrete solution P is linearised anew when a sweep leaves more than this part of the residual
+    (root mean square)."""
 
 
 def check_size(nodes: int, **settings: int) -> None:
@@ -93,9 +93,9 @@ class Correction:
     values: Array
     """(levels, nodes)."""
     residual: float
-    """Largest entry of the discrete residual that is left on the corrected levels."""
-    sweeps: int
-    """Applications of P^-1, over all windows."""
+    """Largest entry of the discrete residual that is left."""
+    applications: float
+    """Of P^-1: levels to which it was applied, over the number of levels."""
     factorizations: int
     """Blocks factored."""
     factor_seconds: float
@@ -122,6 +122,19 @@ class DiscreteProblem(ABC):
     @abstractmethod
     def nodes(self) -> Array:
         """Coordinates of the nodes, level by level: (levels * nodes, d), t last."""
+
+    @property
+    def images(self) -> int:
+        """How often the nodes lie in the domain: with symmetries only the part is kept that they repeat."""
+        return 1
+
+    def image(self, points: Array, which: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Where points of that part, (n, d), lie in its images number ``which``, (n,) from 0 to ``images - 1``.
+
+        Returns:
+            the points there, (n, d), and the factor 1 or -1 with which u repeats itself, (n,).
+        """
+        return points, np.ones(len(points))
 
     @abstractmethod
     def residual(self, u: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
@@ -153,16 +166,12 @@ class DiscreteProblem(ABC):
     def interpolate(self, u: Array, points: Array) -> Array:
         """The grid function u at points (n, d) of the domain: (n,)."""
 
-    def correct(self, u: Array, start: int = 0, stop: int | None = None) -> Correction:
-        """Sweeps ``u <- u - clip(P^-1 R(u))`` forward in time, on levels of which those before start are right.
+    def apply(self, u: Array) -> Correction:
+        """``u - clip(P^-1 R(u))``, one application of P, which is linearised about u.
 
-        A window of levels is swept until its residual is below ``tolerance``, or ``sweeps`` are used up, before the
-        next is looked at: so each is linearised about values that are right at its start, where a linearisation about
-        a wrong trajectory can grow like exp(50 t). The first level, whose rows are unlike the others, is a window of
-        its own.
-
-        P is kept, from one window to the next as well, while it works: until a sweep leaves more than ``refresh`` of
-        the residual, or, where the sweep was clipped and could not do that well, does not reduce it at all.
+        Over ``window`` levels at a time, forward in time: a window's residual is that of its own values with the
+        corrected ones before it. For a linear problem that is P^-1 R whatever the window. For a nonlinear one a window
+        is linearised at a start that is right, where a linearisation about a wrong trajectory can grow like exp(50 t).
 
         Args:
             u: (levels, nodes); not changed.
@@ -171,63 +180,85 @@ class DiscreteProblem(ABC):
             ValueError: u has another shape, or is not finite.
             PreconditionerError: see `Preconditioner`.
         """
-        settings = self.settings
-        return self._correct(u, start, stop, settings.window, settings.guess == "carry")
+        if u.shape != self.shape or not np.isfinite(u).all():
+            raise ValueError(f"u: came shape {u.shape}; needed are finite values of shape {self.shape}")
+        begin, clip = time.perf_counter(), self.settings.clip
+        values = np.array(u, dtype=np.float64)
+        grid = torch.from_numpy(values)  # shares its memory
+        factorizations, factor_seconds = 0, 0.0
+        with _one_thread():
+            for first in range(0, self.shape[0], self.settings.window):
+                last = min(first + self.settings.window, self.shape[0])
+                r = self.residual(grid, first, last).numpy()
+                p = self.linearize(values, first, last)
+                update = p.solve(r)
+                values[first:last] -= update if clip is None else np.clip(update, -clip, clip)
+                factorizations += p.factorizations
+                factor_seconds += p.factor_seconds
+        left = float(self.residual(grid).abs().max())
+        return Correction(values, left, 1.0, factorizations, factor_seconds, time.perf_counter() - begin)
+
+    def march(self) -> Correction:
+        """The discrete solution, level by level.
+
+        Every level is swept, ``u <- u - clip(P^-1 R(u))``, from the values of the one before until its residual is
+        within ``tolerance`` or ``sweeps`` are used up. Where a nonlinear system has several solutions this chooses the
+        one that continuous change leads to. P is kept, from one level to the next as well, while it works: until a
+        sweep leaves more than ``refresh`` of the residual, or, where the sweep was clipped and could not do that well,
+        does not reduce it at all.
+
+        Raises:
+            PreconditionerError: see `Preconditioner`.
+        """
+        s, begin = self.settings, time.perf_counter()
+        values = np.zeros(self.shape)
+        grid = torch.from_numpy(values)
+        left, sweeps, factorizations, factor_seconds = 0.0, 0, 0, 0.0
+        p: Preconditioner | None = None
+        with _one_thread():
+            for level in range(self.shape[0]):
+                if level:
+                    values[level] = values[level - 1]
+                if level == 1:  # the first level's rows are unlike the others
+                    p = None
+                enough = np.inf  # a larger residual asks for a new linearisation
+                for sweep in range(s.sweeps + 1):
+                    r = self.residual(grid, level, level + 1).numpy()
+                    largest, size = float(np.abs(r).max()), float(np.sqrt(np.mean(np.square(r))))
+                    if largest <= s.tolerance or sweep == s.sweeps:
+                        break
+                    if p is None or size > enough:
+                        p = self.linearize(values, level, level + 1)
+                        factorizations += p.factorizations
+                        factor_seconds += p.factor_seconds
+                    update = p.solve(r)
+                    clipped = s.clip is not None and bool(np.abs(update).max() > s.clip)
+                    values[level] -= (np.clip(update, -s.clip, s.clip) if s.clip is not None else update)[0]
+                    enough = size if clipped else s.refresh * size
+                    sweeps += 1
+                left = max(left, largest)
+        applications = sweeps / self.shape[0]
+        return Correction(values, left, applications, factorizations, factor_seconds, time.perf_counter() - begin)
 
     def solve(self) -> Array:
-        """The discrete solution, ``R(u) = 0`` to ``tolerance``: (levels, nodes).
-
-        Marches level by level, each swept from the values of the one before. Where a nonlinear system has several
-        solutions this chooses the one that continuous change leads to.
+        """The values of `march`, (levels, nodes).
 
         Raises:
             UnsolvedError: ``sweeps`` are not enough.
         """
-        correction = self._correct(np.zeros(self.shape), 0, None, window=1, carry=True)
-        if correction.residual > self.settings.tolerance:
-            raise UnsolvedError(
-                f"the discrete system is not solved: a residual of {correction.residual:.1e} is left after"
-                f" {self.settings.sweeps} sweeps, {self.settings.tolerance:.0e} is allowed"
-            )
-        return correction.values
+        found = self.march()
+        if message := self.unsolved(found):
+            raise UnsolvedError(message)
+        return found.values
 
-    def _correct(self, u: Array, start: int, stop: int | None, window: int, carry: bool) -> Correction:
-        if u.shape != self.shape or not np.isfinite(u).all():
-            raise ValueError(f"u: came shape {u.shape}; needed are finite values of shape {self.shape}")
-        with _one_thread():
-            return self._sweep(u, start, self.shape[0] if stop is None else stop, window, carry)
-
-    def _sweep(self, u: Array, start: int, stop: int, window: int, carry: bool) -> Correction:
-        s, begin = self.settings, time.perf_counter()
-        values = np.array(u, dtype=np.float64)
-        grid = torch.from_numpy(values)  # shares its memory
-        left, sweeps, factorizations, factor_seconds = 0.0, 0, 0, 0.0
-        p: Preconditioner | None = None
-        first = start
-        while first < stop:
-            last = min(first + window, stop) if first else 1
-            if carry and first:
-                values[first:last] = values[first - 1]
-            if p is not None and (first == 1 or p.levels != last - first):
-                p = None
-            enough = np.inf  # a larger residual asks for a new linearisation
-            for sweep in range(s.sweeps + 1):
-                r = self.residual(grid, first, last).numpy()
-                largest, size = float(np.abs(r).max()), float(np.sqrt(np.mean(np.square(r))))
-                if largest <= s.tolerance or sweep == s.sweeps:
-                    break
-                if p is None or size > enough:
-                    p = self.linearize(values, first, last)
-                    factorizations += p.factorizations
-                    factor_seconds += p.factor_seconds
-                update = p.solve(r)
-                clipped = s.clip is not None and bool(np.abs(update).max() > s.clip)
-                values[first:last] -= np.clip(update, -s.clip, s.clip) if s.clip is not None else update
-                enough = size if clipped else s.refresh * size
-                sweeps += 1
-            left = max(left, largest)
-            first = last
-        return Correction(values, left, sweeps, factorizations, factor_seconds, time.perf_counter() - begin)
+    def unsolved(self, found: Correction) -> str | None:
+        """What to say of a march that did not reach ``tolerance``; None where it did."""
+        if found.residual <= self.settings.tolerance:
+            return None
+        return (
+            f"the discrete system is not solved: a residual of {found.residual:.1e} is left after"
+            f" {self.settings.sweeps} sweeps of a level, {self.settings.tolerance:.0e} is allowed"
+        )
 
 
 class _ApplyInverse(torch.autograd.Function):
@@ -247,7 +278,6 @@ class _ApplyInverse(torch.autograd.Function):
 
 def _applied(r: Tensor, preconditioner: Preconditioner, transposed: bool) -> Tensor:
     # torch leaves apply without types.
-    # torch leaves apply without types
     solved: Tensor = _ApplyInverse.apply(r, preconditioner, transposed)  # type: ignore[no-untyped-call]
     return solved
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pinntk.loss import blocks
-from pinntk.ntk import FactoredJacobian
+from pinntk.ntk import FactoredJacobian, Jacobian
 from pinntk.residuals import Batch, Normalization, Residuals
 from pinntk.spectra import SymmetricOperator, norm
 
@@ -128,7 +128,7 @@ class GaussNewton(SymmetricOperator):
         second: diagonal of D, (N,): second derivative of the loss in each residual.
     """
 
-    def __init__(self, jacobian: FactoredJacobian, second: Tensor) -> None:
+    def __init__(self, jacobian: Jacobian, second: Tensor) -> None:
         super().__init__(second, jacobian.shape[1])
         self.jacobian, self.second = jacobian, second
 

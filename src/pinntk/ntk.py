@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -93,6 +94,33 @@ def layer_gram(a: LayerFactors, b: LayerFactors) -> Tensor:
     h = a.inputs.flatten(0, 1) @ b.inputs.flatten(0, 1).T
     products = d.mul_(h).view(sa, na, sb, nb).sum(dim=(0, 2))
     return gram.add_(products, alpha=a.scale**2)
+
+
+class Jacobian(Protocol):
+    """A matrix J, (N, P), known by its products: rows of residuals in the order of their terms, columns of parameters.
+
+    Attributes:
+        shape: (N, P).
+        slices: rows of each term by its name.
+    """
+
+    shape: tuple[int, int]
+    slices: dict[str, slice]
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """``J v``: (P,) to (N,)."""
+
+    def rmatvec(self, a: Tensor) -> Tensor:
+        """``J^T a``: (N,) to (P,)."""
+
+    def scaled(self, factors: Tensor) -> Jacobian:
+        """``diag(factors) J``, factors (N,)."""
+
+    def dense(self) -> Tensor:
+        """J itself, (N, P)."""
+
+    def gram(self) -> Tensor:
+        """``J J^T``, (N, N)."""
 
 
 class FactoredJacobian:

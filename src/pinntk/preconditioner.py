@@ -98,7 +98,7 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def solve(self, r: Array) -> Array:
-        """``P^-1 r``: (levels, nodes) to (levels, nodes).
+        """``P^-1 r``: (levels, nodes), or (levels, nodes, k) for k columns, to the same.
 
         Raises:
             ValueError: r has another shape.
@@ -107,7 +107,7 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def solve_transposed(self, r: Array) -> Array:
-        """``P^-T r``; shapes and errors as in `solve`."""
+        """``P^-T r``: (levels, nodes) to the same; errors as in `solve`."""
 
     @abstractmethod
     def product(self, u: Array) -> Array:
@@ -167,7 +167,7 @@ class Preconditioner(ABC):
         return self._products[id(factor)]
 
     def _checked(self, r: Array) -> Array:
-        if r.shape != (self.levels, self.nodes):
+        if r.shape[:2] != (self.levels, self.nodes):
             raise ValueError(f"r: came shape {r.shape}; needed is (levels, nodes) = {(self.levels, self.nodes)}")
         return r
 
@@ -256,7 +256,8 @@ class WholeMatrix(Preconditioner):
         self._whole = self._factor(blocks.whole(), f"the matrix of {self.levels} levels from level {first} on")
 
     def solve(self, r: Array) -> Array:
-        return self._finite(self._whole.solve(self._checked(r).ravel()).reshape(r.shape))
+        columns = self._checked(r).reshape(self.levels * self.nodes, *r.shape[2:])
+        return self._finite(self._whole.solve(columns).reshape(r.shape))
 
     def solve_transposed(self, r: Array) -> Array:
         return self._finite(self._whole.solve(self._checked(r).ravel(), trans="T").reshape(r.shape))

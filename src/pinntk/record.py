@@ -17,6 +17,12 @@ from pinntk.published import METHODS, TABLE_2
 from pinntk.references import Reference
 from pinntk.settings import RunSettings
 
+FORMS = {
+    "direct": "direct: P^-1 R(u) differentiated at every step",
+    "applied": "applied: P^-1 applied once per target",
+    "solved": "solved: fitted to the discrete solution",
+}
+"""Of the preconditioned loss, in words."""
 PACKAGES = ("torch", "pytorch_lightning", "numpy", "scipy")
 
 
@@ -105,15 +111,8 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     found = result["method_figures"]
     if "discrete_l2re" in found:
         lines.append(f"discrete    {found['discrete_l2re']:.3e} (error of the discrete solution itself)")
-        if found["ilu_l2re"] is None:
-            lines.append(f"            no incomplete factors: {found['ilu_reason']}")
-        else:
-            lines.append(f"            {found['ilu_l2re']:.3e} (error of one application of the incomplete factors)")
-            lines.append(
-                f"            factors {found['factor_seconds']:.2g} s, one application"
-                f" {found['seconds_per_application']:.2g} s,"
-                f" {100 * found['share_of_training_time']:.0f} % of the training time in refreshes"
-            )
+        lines.append(f"form        {FORMS[found['form']]}, {found['applications']:.4g} applications of P^-1")
+        lines += [f"warning     {warning}" for warning in found["warnings"]]
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)
 

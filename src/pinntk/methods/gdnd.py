@@ -9,8 +9,8 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.methods.adam_lbfgs import AdamLBFGS, LBFGSSettings
-from pinntk.methods.objective import Curvature, WeightedObjective
-from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
+from pinntk.methods.objective import WeightedObjective
+from pinntk.methods.phases import Curvature, Phase, PhasedMethod, PhaseSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 
 

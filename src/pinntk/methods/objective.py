@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from pinntk.hessian import GaussNewton, Hessian, second_derivative
-from pinntk.methods.phases import PhasedMethod, gradients
-from pinntk.ntk import FactoredJacobian
+from pinntk.hessian import second_derivative
+from pinntk.methods.phases import Curvature, PhasedMethod, gradients
+from pinntk.ntk import Jacobian
 from pinntk.optim.objective import Product
 from pinntk.residuals import term_losses
 from pinntk.spectra import SymmetricOperator
-
-Curvature = Literal["hessian", "gauss_newton"]
 
 
 class NetworkObjective:
@@ -60,7 +56,8 @@ class WeightedObjective(NetworkObjective):
         method = self.method
         method.function_evaluations += 1
         with torch.no_grad():
-            return (method.weights * method.loss_terms(method.loss_batches())).sum()
+            found = term_losses(list(method.residual_terms().values()), method.settings.normalization)
+            return (method.weights * found).sum()
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """L and its gradient, (P,)."""
@@ -74,9 +71,7 @@ class WeightedObjective(NetworkObjective):
 
     def operator(self) -> SymmetricOperator:
         """The matrix of ``curvature``."""
-        kind = Hessian if self.kind == "hessian" else GaussNewton
-        method = self.method
-        return kind.of(method.loss_residuals, method.loss_batches(), method.weights, method.settings.normalization)
+        return self.method.curvature(self.kind)
 
     def curvature(self) -> Product:
         """Products with the Hessian or the Gauss-Newton matrix at the current parameters."""
@@ -106,14 +101,14 @@ class WeightedLeastSquares(NetworkObjective):
         method = self.method
         method.function_evaluations += 1
         with torch.no_grad():
-            found = method.loss_residuals(method.loss_batches())
+            found = method.residual_terms()
         return self._roots([len(r) for r in found.values()]) * torch.cat(list(found.values()))
 
-    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+    def linearized(self) -> tuple[Tensor, Jacobian]:
         """r, (N,), and its Jacobian, (N, P)."""
         method = self.method
         method.function_evaluations += 1
-        r, jacobian = FactoredJacobian.with_residuals(method.loss_residuals, method.loss_batches())
+        r, jacobian = method.linearized()
         terms = [r[rows] for rows in jacobian.slices.values()]
         losses = term_losses(terms, method.settings.normalization)
         self.losses = torch.cat([(method.weights * self.lambdas * losses).sum()[None], losses])

@@ -9,18 +9,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.effect import Settings
+from pinntk.hessian import GaussNewton, Hessian
 from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
+from pinntk.ntk import FactoredJacobian, Jacobian
 from pinntk.pdes.base import PDE
 from pinntk.points import PointSettings
 from pinntk.references import Reference
+from pinntk.spectra import SymmetricOperator
+
+Curvature = Literal["hessian", "gauss_newton"]
 
 
 class Stagnation(Settings):
@@ -157,8 +162,8 @@ class PhasedMethod(Method):
     def plan(self) -> list[Phase]:
         """The phases in their order, not yet started."""
 
-    def before_phase(self) -> None:
-        """Called before a phase begins, not where it is resumed."""
+    def before_step(self) -> None:
+        """Called before every iteration: renews what the loss is made of, where it is not the same all along."""
         return
 
     @cached_property
@@ -190,8 +195,6 @@ class PhasedMethod(Method):
             self._current, self._begun, self._first_draw = (state[k] for k in ("current", "begun", "first_draw"))
             self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self.weights)
         if self._current < len(self.phases):
-            if state is None:
-                self.before_phase()
             self.phases[self._current].start(state and state["phase"])
 
     def state(self) -> dict[str, Any]:
@@ -215,6 +218,7 @@ class PhasedMethod(Method):
         history: list[Tensor] = []
         log: dict[str, float] = {}
         while self.iteration < end and not self.stop_requested and not self.finished:
+            self.before_step()
             phase = self.phases[self._current]
             with self.phase(phase.name):
                 losses = phase.step(self.iteration - self._begun)
@@ -237,6 +241,19 @@ class PhasedMethod(Method):
         self.function_evaluations += 1
         return torch.cat([(self.weights * terms).sum()[None], terms])
 
+    def residual_terms(self) -> dict[str, Tensor]:
+        """The residuals of the loss by term at the current parameters and points, (N_term,) each."""
+        return self.loss_residuals(self.loss_batches())
+
+    def linearized(self) -> tuple[Tensor, Jacobian]:
+        """The same in one vector, (N,), and their Jacobian."""
+        return FactoredJacobian.with_residuals(self.loss_residuals, self.loss_batches())
+
+    def curvature(self, kind: Curvature) -> SymmetricOperator:
+        """The Hessian of the weighted loss, or its Gauss-Newton matrix, at the current parameters and points."""
+        made = Hessian if kind == "hessian" else GaussNewton
+        return made.of(self.loss_residuals, self.loss_batches(), self.weights, self.settings.normalization)
+
     def _stagnated(self, phase: Phase) -> str | None:
         window = phase.stagnation.window
         if window is None or (self.iteration - self._begun) % window:
@@ -256,7 +273,6 @@ class PhasedMethod(Method):
         self._skip_empty()
         if self._current < len(self.phases):
             self._first_draw += 1
-            self.before_phase()
             self.phases[self._current].start(None)
 
     def _skip_empty(self) -> None:

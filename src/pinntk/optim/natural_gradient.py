@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pinntk.effect import Settings
 from pinntk.network import Positive
-from pinntk.ntk import FactoredJacobian
+from pinntk.ntk import Jacobian
 from pinntk.optim.cg import conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
 
@@ -42,7 +42,7 @@ class LeastSquares(Protocol):
     def residuals(self) -> Tensor:
         """r(theta), (N,)."""
 
-    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+    def linearized(self) -> tuple[Tensor, Jacobian]:
         """r(theta), (N,), and its Jacobian J, (N, P)."""
 
 
@@ -99,7 +99,7 @@ class Solver(ABC):
         jacobian: J, (N, P).
     """
 
-    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+    def __init__(self, r: Tensor, jacobian: Jacobian) -> None:
         self.r, self.jacobian = r, jacobian
 
     @abstractmethod
@@ -114,7 +114,7 @@ class Solver(ABC):
 class KernelSolver(Solver):
     """``d = -J^T (K + mu I)^-1 r``."""
 
-    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+    def __init__(self, r: Tensor, jacobian: Jacobian) -> None:
         super().__init__(r, jacobian)
         self.kernel = jacobian.gram()
 
@@ -126,7 +126,7 @@ class KernelSolver(Solver):
 class ParameterSolver(Solver):
     """``d = -(J^T J + mu I)^-1 J^T r``."""
 
-    def __init__(self, r: Tensor, jacobian: FactoredJacobian) -> None:
+    def __init__(self, r: Tensor, jacobian: Jacobian) -> None:
         super().__init__(r, jacobian)
         rows = jacobian.dense()
         self.matrix = rows.T @ rows
@@ -147,9 +147,7 @@ class IterativeSolver(Solver):
         tolerance, max_cg: see `NaturalGradientSettings`.
     """
 
-    def __init__(
-        self, r: Tensor, jacobian: FactoredJacobian, preconditioner: Nystrom, tolerance: float, max_cg: int
-    ) -> None:
+    def __init__(self, r: Tensor, jacobian: Jacobian, preconditioner: Nystrom, tolerance: float, max_cg: int) -> None:
         super().__init__(r, jacobian)
         self.gradient = jacobian.rmatvec(r)
         self.preconditioner, self.tolerance, self.max_cg = preconditioner, tolerance, max_cg
@@ -262,7 +260,7 @@ class NaturalGradient:
         self.damping = min(self.damping * s.increase, s.damping_max)
         return False
 
-    def _solver(self, r: Tensor, jacobian: FactoredJacobian) -> Solver:
+    def _solver(self, r: Tensor, jacobian: Jacobian) -> Solver:
         s = self.settings
         self.way = chosen_way(jacobian.shape, s.dense_limit) if s.solver == "auto" else s.solver
         if self.way == "kernel":

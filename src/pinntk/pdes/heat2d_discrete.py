@@ -11,10 +11,17 @@ The reaction's rates reach 53 per unit of time, either sign, so that with ``dt =
 pass through singular ones where the rate is ``+2/dt``, and the system has several solutions. P therefore keeps of the
 growing reactions no more than ``dt/2 f' = growth < 1``. Its blocks are then dominated by their diagonals, and sweeps
 with it only settle where the true rate is below ``2/dt``: on the solution that continuous change leads to.
+
+Forcing and initial values are products of sines, and sin(k u^2) is even in u, so the solution is odd about every
+multiple of 1/g along an axis whose two wavenumbers have the greatest common divisor g, and even about the middle
+between two of them where both wavenumbers over g are odd. ``symmetry`` keeps the smallest part of the square that
+these repeat: [0, 1/8] x [0, 1] of heat2d's own, an eighth of the nodes for the same solution.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -22,10 +29,11 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pinntk.difference import lagrange_stencil, second_derivative_order4, second_derivative_spectral, with_walls
+from pinntk.difference import lagrange_stencil, second_derivative_order4, second_derivative_spectral
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, check_size
 from pinntk.preconditioner import Array, Blocks
 
@@ -38,6 +46,8 @@ class Heat2DDiscretization(DiscretizationSettings):
     time_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     space: Literal["spectral", "order4"] = "spectral"
     """Space derivatives of the residual; P always has those of fourth order, five points along each axis."""
+    symmetry: bool = True
+    """Keep only the part of the square that the problem's symmetries repeat."""
     growth: Annotated[float, Field(ge=0)] | None = 0.5
     """Bound of dt/2 times the reaction's rate in P; null leaves it whole, which makes P the Jacobian (with order4)."""
     clip: Annotated[float, Field(gt=0)] | None = 0.25
@@ -48,12 +58,87 @@ class Heat2DDiscretization(DiscretizationSettings):
         return self
 
 
+class Axis:
+    """The nodes along one axis of the square, of which a part is kept, and the second derivatives there.
+
+    Args:
+        cells: of [0, 1].
+        waves: half waves on [0, 1] of everything that drives the problem along this axis.
+        symmetry: keep the smallest part that symmetries repeat; else all of [0, 1].
+
+    Raises:
+        ValueError: that part has no whole number of cells.
+
+    Attributes:
+        repeats: g, the kept functions being odd about every multiple of 1/g.
+        folded: whether they are even about 1/(2 g) as well.
+        x: the nodes, from 0 to 1/g or 1/(2 g).
+        inside: which of them are no walls, as a slice.
+    """
+
+    def __init__(self, cells: int, waves: tuple[int, int], symmetry: bool) -> None:
+        self.repeats = math.gcd(*waves) if symmetry else 1
+        self.folded = symmetry and all(wave // self.repeats % 2 for wave in waves)
+        parts = self.repeats * (2 if self.folded else 1)
+        if cells % parts:
+            raise ValueError(
+                f"discretization.cells={cells}: must be a multiple of {parts}, as often as the solution repeats itself"
+                " along an axis; or discretization.symmetry=false"
+            )
+        self.cells = cells // self.repeats
+        """Of [0, 1/g]."""
+        self.x = np.linspace(0.0, 1 / parts, cells // parts + 1)
+        self.inside = slice(1, None if self.folded else -1)
+
+    @property
+    def images(self) -> int:
+        """How often the kept part lies in [0, 1]."""
+        return self.repeats * (2 if self.folded else 1)
+
+    def image(self, x: Array, which: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Where the points x (n,) of the kept part lie in images number ``which`` (n,), and the sign of u there."""
+        if self.folded:
+            x = np.where(which % 2, 1 / self.repeats - x, x)
+            which = which // 2
+        odd = which % 2 == 1
+        return which / self.repeats + np.where(odd, 1 / self.repeats - x, x), np.where(odd, -1.0, 1.0)
+
+    def second(self, of: Callable[[int], Array | scipy.sparse.csr_array]) -> Array:
+        """A matrix of second derivatives of odd functions (`pinntk.difference`) for the inner nodes that are kept."""
+        full = of(self.cells)
+        matrix = (full if isinstance(full, np.ndarray) else full.toarray()) * self.repeats**2
+        if not self.folded:
+            return matrix
+        half = self.cells // 2
+        kept = matrix[:half, :half].copy()
+        kept[:, :-1] += matrix[:half, : half - 1 : -1]  # u(1/g - x) = u(x)
+        return kept
+
+    def with_walls(self, matrix: Array) -> scipy.sparse.csr_array:
+        """A matrix of the inner nodes for all kept nodes: the walls' rows and columns are zero."""
+        return scipy.sparse.csr_array(np.pad(matrix, (1, 0) if self.folded else (1, 1)))
+
+    def sines(self, wave: int) -> Array:
+        """sin(wave pi x) at the nodes, exactly zero on the walls."""
+        return np.pad(np.sin(wave * np.pi * self.x[self.inside]), (1, 0) if self.folded else (1, 1))
+
+    def unfolded(self, inner: Array, axis: int) -> Array:
+        """Values at the kept inner nodes -> at all inner nodes of [0, 1/g]."""
+        if not self.folded:
+            return inner
+        before = np.take(inner, range(inner.shape[axis] - 1), axis)
+        return np.concatenate([inner, np.flip(before, axis)], axis)
+
+
 class Heat2DDiscrete(DiscreteProblem):
-    """The discrete system of heat2d on ``(cells + 1)^2`` nodes, y fastest, at ``time_steps + 1`` levels.
+    """The discrete system of heat2d on the nodes of two `Axis`, y fastest, at ``time_steps + 1`` levels.
 
     Args:
         settings: grid, scheme and preconditioner.
         k, m1, m2, diffusivity, end: the problem's coefficients, and its last time.
+
+    Raises:
+        ValueError: the symmetric part of the square has no whole number of cells.
     """
 
     settings: Heat2DDiscretization
@@ -62,66 +147,76 @@ class Heat2DDiscrete(DiscreteProblem):
         self, settings: Heat2DDiscretization, *, k: float, m1: int, m2: int, diffusivity: float, end: float
     ) -> None:
         self.settings = settings
-        cells, levels = settings.cells, settings.time_steps + 1
+        levels = settings.time_steps + 1
         self.k, self.diffusivity, self.end = k, diffusivity, end
         self.step = end / settings.time_steps
-        self.axis = np.linspace(0.0, 1.0, cells + 1)
+        self.x, self.y = (Axis(settings.cells, waves, settings.symmetry) for waves in ((4, m1), (3, m2)))
         self.times = np.linspace(0.0, end, levels)
-        self.shape = (levels, (cells + 1) ** 2)
-        self.initial = self._sines(4, 3)
-        self.source = 5 * self._sines(m1, m2)
+        self.shape = (levels, len(self.x.x) * len(self.y.x))
+        self.initial = np.outer(self.x.sines(4), self.y.sines(3)).ravel()
+        self.source = 5 * np.outer(self.x.sines(m1), self.y.sines(m2)).ravel()
         self.modulation = 1 + 2 * np.sin(np.pi / 4 * self.times)
-
-        order4 = second_derivative_order4(cells)
-        self.second = second_derivative_spectral(cells) if settings.space == "spectral" else order4.toarray()
+        self._second = self._along_axes(second_derivative_spectral if settings.space == "spectral" else None)
         self._identity = scipy.sparse.eye_array(self.shape[1], format="csr")
-        inside = self._inside_axis
-        self._inside = scipy.sparse.csr_array(scipy.sparse.kron(inside, inside))
-        self._order4 = self._diffusion(order4)
+        self._inside = scipy.sparse.csr_array(scipy.sparse.kron(*self._masks))
+        self._order4 = self._diffusion(self._along_axes(None))
+
+    def _along_axes(self, of: Callable[[int], Array] | None) -> tuple[Array, Array]:
+        """Second derivatives along x and along y at the inner nodes; of fourth order where no others are given."""
+        return self.x.second(of or second_derivative_order4), self.y.second(of or second_derivative_order4)
 
     @property
-    def _inside_axis(self) -> Any:
-        return scipy.sparse.diags_array(np.pad(np.ones(self.settings.cells - 1), 1))
+    def _masks(self) -> tuple[Any, Any]:
+        """Per axis, 1 on the diagonal at nodes that are no walls."""
+        inner = [np.eye(len(axis.x[axis.inside])) for axis in (self.x, self.y)]
+        x, y = (axis.with_walls(one) for axis, one in zip((self.x, self.y), inner, strict=True))
+        return x, y
 
-    def _diffusion(self, second: Array | scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-        """dt/2 D Laplace_h of the inner nodes; rows and columns of the sides are zero."""
-        along, inside = with_walls(second), self._inside_axis
-        laplacian = scipy.sparse.kron(along, inside) + scipy.sparse.kron(inside, along)
+    def _diffusion(self, second: tuple[Array, Array]) -> scipy.sparse.csr_array:
+        """dt/2 D Laplace_h of the inner nodes; rows and columns of the walls are zero."""
+        along_x, along_y = self.x.with_walls(second[0]), self.y.with_walls(second[1])
+        in_x, in_y = self._masks
+        laplacian = scipy.sparse.kron(along_x, in_y) + scipy.sparse.kron(in_x, along_y)
         return scipy.sparse.csr_array(self.step / 2 * self.diffusivity * laplacian)
-
-    def _sines(self, mx: int, my: int) -> Array:
-        """sin(mx pi x) sin(my pi y) on one level's nodes, (nodes,), exactly zero on the sides."""
-        x, y = (np.pad(np.sin(m * np.pi * self.axis[1:-1]), 1) for m in (mx, my))
-        return np.outer(x, y).ravel()
 
     @property
     def axes(self) -> tuple[int, ...]:
-        return self.shape[0], len(self.axis), len(self.axis)
+        return self.shape[0], len(self.x.x), len(self.y.x)
 
     @cached_property
     def nodes(self) -> Array:
-        t, x, y = np.meshgrid(self.times, self.axis, self.axis, indexing="ij")
+        t, x, y = np.meshgrid(self.times, self.x.x, self.y.x, indexing="ij")
         return np.stack([x.ravel(), y.ravel(), t.ravel()], axis=-1)
+
+    @property
+    def images(self) -> int:
+        return self.x.images * self.y.images
+
+    def image(self, points: Array, which: NDArray[np.int64]) -> tuple[Array, Array]:
+        x, sign_x = self.x.image(points[:, 0], which // self.y.images)
+        y, sign_y = self.y.image(points[:, 1], which % self.y.images)
+        return np.stack([x, y, points[:, 2]], axis=-1), sign_x * sign_y
 
     def residual(self, u: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         stop = self.shape[0] if stop is None else stop
         back = max(start - 1, 0)
-        side = len(self.axis)
-        grid = u[back:stop].reshape(-1, side, side)
-        inner = grid[:, 1:-1, 1:-1]
-        second = torch.from_numpy(self.second).to(u)
-        source = torch.from_numpy(self.source).to(u).reshape(side, side)[1:-1, 1:-1]
+        sides = self.axes[1:]
+        inside = self.x.inside, self.y.inside
+        grid = u[back:stop].reshape(-1, *sides)
+        inner = grid[:, *inside]
+        along_x, along_y = (torch.from_numpy(second).to(u) for second in self._second)
+        source = torch.from_numpy(self.source).to(u).reshape(sides)[inside]
         modulation = torch.from_numpy(self.modulation[back:stop]).to(u)[:, None, None]
         reaction = modulation * source * torch.sin(self.k * inner.square())
-        rate = self.diffusivity * (second @ inner + inner @ second) + reaction
+        rate = self.diffusivity * (along_x @ inner + inner @ along_y.T) + reaction
         rows = grid.clone()
-        rows[1:, 1:-1, 1:-1] -= inner[:-1] + self.step / 2 * (rate[1:] + rate[:-1])
+        rows[1:, *inside] -= inner[:-1] + self.step / 2 * (rate[1:] + rate[:-1])
         if start == 0:
-            rows[0] -= torch.from_numpy(self.initial).to(u).reshape(side, side)
+            rows[0] -= torch.from_numpy(self.initial).to(u).reshape(sides)
         return rows[start - back :].reshape(stop - start, -1)
 
     def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
-        return self._blocks(self._diffusion(self.second), self._rates(u[start:stop], start, stop), start == 0)
+        return self._blocks(self._diffusion(self._second), self._rates(u[start:stop], start, stop), start == 0)
 
     def approximation(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
         rates = self._rates(u[start:stop], start, stop)
@@ -151,16 +246,16 @@ class Heat2DDiscrete(DiscreteProblem):
         """
         if not ((points >= 0) & (points <= [1.0, 1.0, self.end])).all():
             raise ValueError(f"points: must lie in [0, 1] x [0, 1] x [0, {self.end:g}]")
-        cells, levels = self.settings.cells, self.shape[0]
-        first, weights = lagrange_stencil(points[:, 2] / self.step, levels, 4)
-        grid = u.reshape(levels, cells + 1, cells + 1)[:, 1:-1, 1:-1]
-        frequencies = np.pi * np.arange(1, cells)
+        first, weights = lagrange_stencil(points[:, 2] / self.step, self.shape[0], 4)
+        grid = u.reshape(self.axes)[:, self.x.inside, self.y.inside]
+        frequencies = [np.pi * axis.repeats * np.arange(1, axis.cells) for axis in (self.x, self.y)]
         values = np.empty(len(points))
         order = np.argsort(first, kind="stable")
         for chosen in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
             level = first[chosen[0]]
-            series = scipy.fft.dstn(grid[level : level + weights.shape[1]], type=1, axes=(1, 2)) / cells**2
-            x, y = (np.sin(np.outer(points[chosen, axis], frequencies)) for axis in (0, 1))
+            kept = self.y.unfolded(self.x.unfolded(grid[level : level + weights.shape[1]], 1), 2)
+            series = scipy.fft.dstn(kept, type=1, axes=(1, 2)) / (self.x.cells * self.y.cells)
+            x, y = (np.sin(np.outer(points[chosen, axis], frequencies[axis])) for axis in (0, 1))
             at_levels = np.stack([((x @ modes) * y).sum(axis=1) for modes in series], axis=1)
             values[chosen] = (weights[chosen] * at_levels).sum(axis=1)
         return values

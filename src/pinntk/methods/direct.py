@@ -1,0 +1,149 @@
+"""The preconditioned residual ``P^-1 R(u_theta)`` on the whole grid as a function of the network's parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pinntk.discretization import DiscreteProblem, apply_inverse
+from pinntk.ntk import FactoredJacobian
+from pinntk.pdes.base import Array
+from pinntk.preconditioner import Preconditioner
+from pinntk.residuals import Batch
+
+if TYPE_CHECKING:
+    from pinntk.methods.preconditioned import Preconditioned
+
+ELEMENTS = 400_000
+"""Points times width of the blocks in which the network goes over the grid on a CPU: they stay in the cache."""
+COLUMNS = 64
+"""Of the Jacobian, made at a time."""
+
+
+class PreconditionedResidual:
+    """``y(theta) = P^-1 R(u_theta)``, (N,), N nodes on the grid; P is held.
+
+    Where the problem has symmetries the network is read, for every node, in an image drawn for it: so it is trained on
+    the whole domain, though the grid covers a part of it.
+
+    Args:
+        method: whose network and discrete problem; started.
+
+    Attributes:
+        preconditioner: P.
+    """
+
+    preconditioner: Preconditioner
+
+    def __init__(self, method: Preconditioned) -> None:
+        self.method = method
+        self.problem: DiscreteProblem = method.problem
+        self.network = method.network
+        self.streams = method.network.value
+        self._placed: tuple[int, list[Tensor], Tensor] | None = None
+        self._block = torch.compile(self._values, dynamic=False) if method.compiled else self._values
+
+    def renew(self, values: Array) -> None:
+        """Linearise P about grid values, (levels, nodes)."""
+        self.preconditioner = self.problem.linearize(values)
+
+    def __call__(self) -> Tensor:
+        """y, a graph of the network's parameters, in the network's dtype; R and P^-1 are computed in float64."""
+        return apply_inverse(self.preconditioner, self.problem.residual(self._grid())).flatten().to(self.method.dtype_)
+
+    def linearized(self) -> tuple[Tensor, PreconditionedJacobian]:
+        """y and its Jacobian, (N, P)."""
+        _, inputs, signs = self._inputs()
+        batch = {"interior": Batch(signs[:, None], torch.cat(inputs, dim=1), ((torch.zeros_like(signs),),))}
+        of_values = FactoredJacobian.of(self.method.loss_residuals, batch).scaled(signs)
+        with torch.no_grad():
+            y, grid = self(), self._grid()
+        return y, PreconditionedJacobian(self.problem, self.preconditioner, grid, of_values)
+
+    def _grid(self) -> Tensor:
+        """The network's values, (levels, nodes), float64."""
+        _, inputs, signs = self._inputs()
+        values = torch.cat([self._block(block) for block in inputs])
+        return (signs * values).double().reshape(self.problem.shape)
+
+    def _values(self, inputs: Tensor) -> Tensor:
+        return self.network.propagate(inputs, self.streams)[0]
+
+    def _inputs(self) -> tuple[int, list[Tensor], Tensor]:
+        """The draw of images, the streams of the network's inputs in blocks, the signs, (N,)."""
+        draw = self.method.draw if self.problem.images > 1 else 0
+        if self._placed is None or self._placed[0] != draw:
+            points, signs = self.method.placed(self.problem.nodes)
+            rows = max(1, ELEMENTS // self.network.width) if points.device.type == "cpu" else len(points)
+            count = -(-len(points) // rows)
+            with torch.no_grad():
+                # Blocks of two sizes at most: every size is compiled once.
+                inputs = [self.network.features(part, self.streams) for part in points.tensor_split(count)]
+            self._placed = draw, inputs, signs
+        return self._placed
+
+
+class PreconditionedJacobian:
+    """``P^-1 R'(u) J_u``, (N, P), by products; rows and columns as of `FactoredJacobian`.
+
+    Args:
+        problem: whose R.
+        preconditioner: P.
+        grid: u, (levels, nodes), float64.
+        of_values: J_u, (N, P).
+        scales: factors on the rows, (N,); None: 1.
+    """
+
+    def __init__(
+        self,
+        problem: DiscreteProblem,
+        preconditioner: Preconditioner,
+        grid: Tensor,
+        of_values: FactoredJacobian,
+        scales: Tensor | None = None,
+    ) -> None:
+        self.problem, self.preconditioner, self.grid, self.of_values = problem, preconditioner, grid, of_values
+        self.scales = scales
+        self.shape, self.slices = of_values.shape, of_values.slices
+
+    def scaled(self, factors: Tensor) -> PreconditionedJacobian:
+        """``diag(factors)`` times it, factors (N,)."""
+        scales = factors if self.scales is None else factors * self.scales
+        return PreconditionedJacobian(self.problem, self.preconditioner, self.grid, self.of_values, scales)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """(P,) to (N,)."""
+        return self._forward(self.of_values.matvec(v)[:, None])[:, 0]
+
+    def rmatvec(self, a: Tensor) -> Tensor:
+        """The transpose: (N,) to (P,)."""
+        right = (a if self.scales is None else a * self.scales).double().cpu().reshape(self.grid.shape)
+        solved = torch.from_numpy(self.preconditioner.solve_transposed(right.numpy())).to(self.grid)
+        with torch.enable_grad():
+            u = self.grid.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.problem.residual(u), u, solved)
+        return self.of_values.rmatvec(found.flatten().to(a))
+
+    def dense(self) -> Tensor:
+        """The matrix itself, (N, P)."""
+        return torch.cat([self._forward(part) for part in self.of_values.dense().split(COLUMNS, dim=1)], dim=1)
+
+    def gram(self) -> Tensor:
+        """``K``, (N, N)."""
+        rows = self.dense()
+        return rows @ rows.T
+
+    def _forward(self, columns: Tensor) -> Tensor:
+        """``P^-1 R'(u)`` times the columns of (N, k)."""
+        directions = columns.T.double().reshape(-1, *self.grid.shape)
+
+        def along(direction: Tensor) -> Tensor:
+            found: Tensor = torch.func.jvp(self.problem.residual, (self.grid,), (direction,))[1]
+            return found
+
+        changes = torch.func.vmap(along)(directions) if len(directions) > 1 else along(directions[0])[None]
+        solved = torch.from_numpy(self.preconditioner.solve(changes.movedim(0, -1).cpu().numpy()))
+        found = solved.to(columns).reshape(columns.shape)
+        return found if self.scales is None else found * self.scales[:, None]
