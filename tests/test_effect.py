@@ -69,6 +69,21 @@ REFUSED = [
         "points.by_residual=0.5: counts from the",
     ),
     ("pde=wave method=gdnd method.lbfgs.steps=0 method.nncg.steps=0 points.by_residual=0.5", "points.by_residual=0.5"),
+    # what the methods on the discrete form, and only they, make no use of
+    ("pde=wave method=pcpinn points.interior=50", "points.interior=50: counts only for methods on the strong form"),
+    ("pde=wave method=pcpinn_ng points.boundary=50", "points.boundary=50: counts only for methods on the strong form"),
+    ("pde=wave method=pcpinn points.resample_every=5", "points.resample_every=5: counts only for other methods"),
+    ("pde=wave method=pcpinn_gdnd method.form=direct method.batch=9", "method.batch=9: counts only with form=applied"),
+    ("pde=wave method=pcpinn_gdnd method.form=direct points.sampling=sobol", "points.sampling=sobol: counts only with"),
+    (
+        "pde=wave method=pcpinn_gdnd method.form=direct points.by_residual=0.5",
+        "points.by_residual=0.5: counts from the",
+    ),
+    (
+        "pde=wave method=pcpinn_gdnd method.form=solved method.refresh_every=9",
+        "method.refresh_every=9: counts only with",
+    ),
+    ("pde=wave method=adam discretization.cells=32", "discretization.cells=32: counts only for the pcpinn methods"),
     # a sweep: in none of its jobs
     ("-m pde=poisson1d method=adam points.initial=5,6", "points.initial=5,6: counts only"),
     (
@@ -121,6 +136,7 @@ def test_files_may_hold_what_only_counts_elsewhere() -> None:
     unused = RunSettings.read(config).without_effect()
     assert unused.keys() == {
         *("points.initial", "points.boundary"),
+        "discretization",
         *(f"method.adam.schedule.{key}" for key in ("decay", "every", "final")),
     }
 

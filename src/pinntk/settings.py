@@ -166,7 +166,10 @@ class RunSettings(BaseModel):
 
     def without_effect(self) -> dict[str, str]:
         """Keys that change nothing in this run -> when they would count, in words."""
-        return self.method_class.without_effect(self.pde, self.method, self.points)
+        found = self.method_class.without_effect(self.pde, self.method, self.points)
+        if not self.method_class.discrete and "conditioning" not in self.callbacks:
+            found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
+        return found
 
     def _parameters(self) -> int:
         """Number of the network's parameters; ValueError where its inputs do not fit the problem."""

@@ -78,6 +78,8 @@ class Method(pl.LightningModule):
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     name: ClassVar[str]
+    discrete: ClassVar[bool] = False
+    """Whether it trains on the problem's discrete form."""
 
     def __init__(
         self,
