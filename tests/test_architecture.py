@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: list[set[str]] = [
     {"errors", "references", "streams", "difference", "preconditioner", "published", "plots"},
     {"network"},
-    {"points", "discretization"},
+    {"points", "discretization", "effect"},
     {"pdes", "conditioning"},
     {"residuals"},
     {"ntk", "collocation"},

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import FAST, Cli
 
 from pinntk.cli import compose, configuration_folder, groups
@@ -36,7 +37,6 @@ CHOICES = groups(configuration_folder())
         ("pde=null", "pde=null"),
         ("network.width=200", "network.width=200"),
         ("method.weights.boundary=100", "++method.weights.boundary=100"),
-        ("method.weights={boundary:100}", "++method.weights={boundary:100}"),
         ("pde=heat2d", "pde=heat2d"),
         ("seed=null", "seed=null"),
     ],
@@ -49,6 +49,60 @@ def test_words_are_rewritten_for_hydra(word: str, rewritten: str) -> None:
 def test_free_keys_can_be_set() -> None:
     for word in ("method.weights.boundary=100", "method.weights={boundary: 100}"):
         assert compose(["method=adam", word])["method"]["weights"] == {"boundary": 100}
+
+
+TUNED = ["method=adam", "pde=burgers"]
+"""With weights in conf/tuned/adam/burgers/laptop.yaml."""
+
+
+@pytest.mark.parametrize(
+    ("words", "weights"),
+    [
+        ([], {"initial": 10.0, "boundary": 10.0}),
+        (["method.weights={}"], {}),
+        (["method.weights={ }"], {}),
+        (["method.weights={initial: 5}"], {"initial": 5}),
+        (["method.weights={residual: 5}"], {"residual": 5}),
+        (["method.weights.initial=5"], {"initial": 5, "boundary": 10.0}),
+        (["method.weights={}", "method.weights.initial=5"], {"initial": 5}),
+        (["method.weights={initial: 5}", "method.weights={}"], {}),
+    ],
+    ids=" ".join,
+)
+def test_a_mapping_of_free_keys_replaces_the_tuned_one(words: list[str], weights: dict[str, float]) -> None:
+    assert compose([*TUNED, *words])["method"]["weights"] == weights
+    once = rewrite(words, CHOICES)
+    assert rewrite(once, CHOICES) == once
+
+
+def test_weights_are_taken_away_in_runs_and_in_sweeps(cli: Cli) -> None:
+    (cli.folder / "mine" / "experiment").mkdir(parents=True)
+    (cli.folder / "mine" / "experiment" / "heavy.yaml").write_text(
+        "# @package _global_\nmethod: {weights: {initial: 7.0}}\n"
+    )
+    words = ["--config-dir", "mine", *TUNED, "experiment=heavy", "budget=smoke", "tuned=adam/burgers/laptop"]
+    words += ["method.steps=2", "method.log_every=2", "evaluate_every=2", "points.interior=50", "width=5", "threads=1"]
+
+    def weights() -> list[dict[str, float]]:
+        return [yaml.safe_load((f / "config.yaml").read_text())["method"]["weights"] for f in cli.run_folders()]
+
+    assert cli(*words, "method.weights={}").code == 0
+    assert weights() == [{}]
+    assert cli("-m", *words, "method.weights={},{residual:3.0}").code == 0
+    assert sorted(weights(), key=len) == [{}, {"residual": 3.0}]
+    ended = cli("-m", *words, "method.weights={},{residul:3.0}")
+    assert ended.code == 2
+    assert "method.weights.residul" in ended.err
+
+
+def test_an_empty_mapping_takes_away_what_the_files_say() -> None:
+    assert compose(["callbacks=ntk_drift", "callbacks={}"])["callbacks"] == {}
+    assert compose(["logger={}"])["logger"] == {}
+    assert compose(["method=adam", "method.adam.schedule={}"])["method"]["adam"]["schedule"] == {}
+    assert compose(["method=adam", "method.adam.schedule={kind: cosine}"])["method"]["adam"]["schedule"] == {
+        **compose(["method=adam"])["method"]["adam"]["schedule"],  # the keys that are not named stay, as in Hydra
+        "kind": "cosine",
+    }
 
 
 BAD = [
@@ -90,6 +144,8 @@ BAD = [
     ("seed=1,2", ["seed=1,2", "-m"]),
     ("width=50,37", ["network.width=50,37", "-m"]),
     ("method.steps=${foo}", ["method.steps", "foo"]),
+    ("pde={}", ["pde={}", "would change nothing", "burgers"]),
+    ("foo={}", ["foo={}", "unknown key"]),
     # types
     ("network.depth=abc", ["network.depth=abc", "whole number"]),
     ("network.depth=true", ["network.depth=true", "whole number"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
 import pinntk
@@ -72,7 +72,10 @@ def test_widths(width: str) -> None:
 def test_tuned_settings_apply_and_the_command_line_wins(name: str) -> None:
     method, pde, budget = name.split("/")
     words = [f"method={method}", f"pde={pde}", f"budget={budget}"]
-    tuned = OmegaConf.to_container(OmegaConf.load(CONF / "tuned" / f"{name}.yaml"))
+    own = OmegaConf.load(CONF / "tuned" / f"{name}.yaml")
+    assert isinstance(own, DictConfig)
+    taken_over = [OmegaConf.load(f"{CONF}{other}.yaml") for other in own.pop("defaults", [])]
+    tuned = OmegaConf.to_container(OmegaConf.merge(*taken_over, own))
     assert tuned
     config, without = compose(words), compose([*words, "tuned=null"])
 

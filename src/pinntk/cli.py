@@ -133,7 +133,10 @@ def _run(words: list[str]) -> int:
     if isinstance(config, BadInput):
         raise config
     from pinntk.run import run
+    from pinntk.settings import RunSettings
 
+    if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
+        raise BadInput(*messages)
     return run(config)
 
 

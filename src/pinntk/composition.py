@@ -66,14 +66,17 @@ class Composer:
         with self._initialized():
             jobs = list(overrides.sample_jobs(words, self.choices))
         messages: list[str] = []
+        unused: list[dict[str, str]] = []
         for job in jobs:
             try:
                 config = self.compose(job)
                 from pinntk.settings import RunSettings  # imports torch: not before a configuration composes
 
-                RunSettings.read(config)
+                unused.append(RunSettings.read(config).without_effect())
             except BadInput as error:
                 messages += error.messages
+        if not messages:
+            messages = overrides.ineffective(words, unused)
         if messages:
             raise BadInput(*messages)
 

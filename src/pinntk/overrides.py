@@ -29,15 +29,32 @@ OPEN_KEYS = ("method.weights",)
 
 
 def rewrite(words: Sequence[str], choices: Choices) -> list[str]:
-    """Make the words ones that Hydra takes: it knows neither numbers nor null as choices of a group."""
-    return [_rewrite(word, choices) for word in words]
+    """Make the words ones that Hydra takes: it knows neither numbers nor null as choices of a group.
+
+    Hydra merges a mapping into what the files have, so that ``{}`` would do nothing. Here ``key={}`` takes away what
+    there was, and ``method.weights={...}`` replaces it. Elsewhere ``key={a: 1}`` sets the keys it names, as in Hydra.
+    """
+    return [new for word in words for new in (_replacing(word, choices) or [_rewrite(word, choices)])]
+
+
+def _replacing(word: str, choices: Choices) -> list[str]:
+    """The words that replace a mapping; none where the word does not do that."""
+    key, _, value = word.partition("=")
+    empty = re.fullmatch(r"\{\s*\}", value) is not None
+    if empty and key in OPTIONAL_GROUPS:
+        return [f"~{key}"]
+    plain = re.fullmatch(r"\w+(\.\w+)*", key) is not None and key not in choices and not key.startswith("hydra.")
+    if (key in OPEN_KEYS and value) or (empty and plain):
+        # Null is nothing to merge with. Two kinds of words, since Hydra's sweeper keeps the last of each kind and key.
+        return [f"++{key}=null", f"+{word}"]
+    return []
 
 
 def _rewrite(word: str, choices: Choices) -> str:
     key, equals, value = word.partition("=")
     if equals and value == "null" and key in OPTIONAL_GROUPS:
         return f"~{key}"
-    if equals and any(key == open_ or key.startswith(f"{open_}.") for open_ in OPEN_KEYS):
+    if equals and any(key.startswith(f"{open_}.") for open_ in OPEN_KEYS):
         return f"++{word}"
     if key != "width" or not equals:
         return word
@@ -95,6 +112,8 @@ def check(words: Sequence[str], choices: Choices, *, sweep: bool) -> None:
         key = override.key_or_group
         if override.is_sweep_override() and not sweep:
             messages.append(f"{word}: several values need a sweep (-m); a list is written {key}=[...]")
+        elif key in choices and override.value() == {}:
+            messages.append(f"{word}: would change nothing; {allowed('', choices[key])}, or keys in the braces")
         elif key in choices and names_choices(override):
             named = [choice for value in values(override) for choice in chosen(key, value)]
             messages += [unknown_choice(key, choice, choices[key]) for choice in named if choice not in choices[key]]
@@ -119,6 +138,35 @@ def unknown_choice(group: str, value: str, known: Sequence[str]) -> str:
     if group == "width":
         return f"width={value}: must be a whole number, at least 1"
     return f"{group}={value}: unknown choice; {allowed(value, known)}"
+
+
+def given(words: Sequence[str]) -> dict[str, str]:
+    """The keys that words set, those inside a mapping one by one -> how they were set, ``key=value``."""
+    found: dict[str, str] = {}
+    for override in parse(words):
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": f"{key}.{name}={show(inner)}" for name, inner in value.items()}
+        elif not override.is_delete():
+            found[key] = f"{key}={','.join(values(override))}"
+    return found
+
+
+def ineffective(words: Sequence[str], jobs: Sequence[Mapping[str, str]]) -> list[str]:
+    """One line for each key that the words set and that changes nothing in any of the jobs that they make.
+
+    Args:
+        words: of the command line.
+        jobs: of each job the keys that change nothing there -> when they would count (`RunSettings.without_effect`).
+    """
+    messages = []
+    for key, word in given(words).items():
+        parts = key.split(".")
+        above = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        reasons = [next((unused[k] for k in above if k in unused), None) for unused in jobs]
+        if reasons and all(reasons):
+            messages.append(f"{word}: {reasons[0]}; without it the run is the same")
+    return messages
 
 
 def sample_jobs(words: Sequence[str], choices: Choices) -> Iterator[list[str]]:

@@ -139,6 +139,7 @@ class RunSettings(BaseModel):
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: self.method_class.check_size(self.method, self._parameters()),
             lambda: self.method_class.check_points(self.points),
+            self._check_draws,
             lambda: self.pde.check_periods(self.network.periods()),
         ]
         for check in checks:
@@ -154,6 +155,21 @@ class RunSettings(BaseModel):
             messages.append(problem)
         if messages:
             raise BadInput(*messages)
+
+    def _check_draws(self) -> None:
+        """ValueError where points are to be drawn by residual, from the second draw on, and there is none."""
+        if self.points.by_residual and not self.method_class.draws_again(self.method, self.points):
+            raise ValueError(
+                f"points.by_residual={self.points.by_residual:g}: counts from the second draw of points on, and"
+                " this run has one; allowed is 0, or a resample_every (of points or of a phase) below the steps"
+            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys that change nothing in this run -> when they would count, in words."""
+        found = self.method_class.without_effect(self.pde, self.method, self.points)
+        if not self.method_class.discrete and "conditioning" not in self.callbacks:
+            found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
+        return found
 
     def _parameters(self) -> int:
         """Number of the network's parameters; ValueError where its inputs do not fit the problem."""

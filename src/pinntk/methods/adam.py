@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases import NEVER, Phase, PhasedMethod, PhaseSettings, Stagnation
-from pinntk.methods.schedule import AdamSettings
+from pinntk.methods.schedule import AdamSettings, CosineSchedule
+from pinntk.network import Positive
+from pinntk.points import PointSettings
 
 
 class AdamPhase(Phase):
@@ -55,6 +57,16 @@ class AdamPhase(Phase):
 class AdamPhaseSettings(AdamSettings, PhaseSettings):
     """Settings of an Adam phase among others."""
 
+    def draws_every(self, points: PointSettings) -> int | None:
+        return points.resample_every
+
+
+class FallingAdamSettings(AdamPhaseSettings):
+    """Of a short phase, at a rate that begins higher and falls to zero."""
+
+    learning_rate: Positive = 3e-3
+    schedule: CosineSchedule = CosineSchedule()
+
 
 class AdamFirst(PhasedMethod):
     """Base of the methods that begin with Adam; they append their own phases to ``plan``."""
@@ -77,6 +89,9 @@ class AdamMethod(PhasedMethod):
 
         steps: Steps = 10_000
         adam: AdamSettings = AdamSettings()
+
+        def without_effect(self) -> dict[str, str]:
+            return {} if self.steps else {"adam": "counts only with steps > 0"}
 
     name: ClassVar[str] = "adam"
 

@@ -21,13 +21,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
 from pinntk.collocation import Collocation
 from pinntk.discretization import DiscretizationSettings
-from pinntk.network import STRICT, Network, NetworkSettings
+from pinntk.effect import Settings, without_effect
+from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.points import PointSettings
 from pinntk.references import Reference
@@ -50,13 +51,12 @@ class NonFiniteLoss(RuntimeError):
         self.term = term
 
 
-class MethodSettings(BaseModel):
+class MethodSettings(Settings):
     """What every method has."""
 
-    model_config = STRICT
     normalization: Normalization = "mean"
     """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Fixed factor per residual term; 1 where a term is not named."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
     """Iterations per block: between two logged points, and between two chances to save."""
@@ -78,6 +78,8 @@ class Method(pl.LightningModule):
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     name: ClassVar[str]
+    discrete: ClassVar[bool] = False
+    """Whether it trains on the problem's discrete form."""
 
     def __init__(
         self,
@@ -150,6 +152,18 @@ class Method(pl.LightningModule):
     def check_points(cls, points: PointSettings) -> None:
         """Raise ValueError, naming the key, where the method has no use for such points."""
         return
+
+    @classmethod
+    def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:
+        """Keys of ``method`` and ``points`` that change nothing in such a run -> when they would count, in words."""
+        counts = {f"points.{key}": when for key, when in pde.counts_without_effect().items()}
+        return {**without_effect(settings, "method"), **counts}
+
+    @classmethod
+    def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:
+        """Whether such a run comes to a second draw of its points, or takes no step at all."""
+        every, steps = points.resample_every, getattr(settings, "steps", None)
+        return steps == 0 or (every is not None and (steps is None or every < steps))
 
     def figures(self, reference: Reference) -> dict[str, Any]:
         """Figures of this method for result.json, once training is over; the reference may be measured against here."""

@@ -28,6 +28,10 @@ class DescentSettings(PhaseSettings):
     rate: Annotated[float, Field(gt=0, lt=2)] = 1.0
     """Beyond 2 a quadratic loss grows."""
 
+    def without_effect(self) -> dict[str, str]:
+        unused = {} if self.learning_rate is None else {"rate": "counts only with learning_rate=null"}
+        return {**super().without_effect(), **unused}
+
 
 class NewtonSettings(PhaseSettings):
     """Settings of the damped Newton steps."""

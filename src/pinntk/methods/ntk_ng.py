@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamFirst
+from pinntk.methods.adam import AdamFirst, FallingAdamSettings
 from pinntk.methods.objective import WeightedLeastSquares
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.methods.pinn_ntk import balanced
@@ -86,6 +86,8 @@ class NTKNaturalGradient(AdamFirst):
     class Settings(AdamFirst.Settings):
         """Settings of ``ntk_ng``."""
 
+        log_every: Annotated[StrictInt, Field(ge=1)] = 10
+        adam: FallingAdamSettings = FallingAdamSettings(steps=500)
         natural_gradient: NaturalGradientPhaseSettings = NaturalGradientPhaseSettings(steps=1_000)
 
     name: ClassVar[str] = "ntk_ng"

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pinntk.methods.adam import AdamPhase
-from pinntk.methods.base import Steps
+from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.gdnd import GDND
 from pinntk.methods.ntk_ng import NTKNaturalGradient
 from pinntk.methods.phases import Phase
 from pinntk.methods.preconditioned import Preconditioned, PreconditionedSettings
 from pinntk.methods.schedule import AdamSettings
 from pinntk.methods.ssbroyden import SSBroydenMethod
+from pinntk.pdes.base import PDE
 from pinntk.points import PointSettings
 
 
@@ -29,6 +30,17 @@ class PCPINN(Preconditioned):
         adam: AdamSettings = AdamSettings()
 
     name: ClassVar[str] = "pcpinn"
+
+    @classmethod
+    def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:
+        unused = {
+            "points.resample_every": f"counts only for other methods; every step of {cls.name} has nodes of its own"
+        }
+        return {**super().without_effect(pde, settings, points), **unused}
+
+    @classmethod
+    def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:
+        return True  # check_points refuses what this is asked for
 
     @classmethod
     def check_points(cls, points: PointSettings) -> None:
@@ -45,7 +57,7 @@ class PCPINN(Preconditioned):
 class PCPINNGDND(Preconditioned, GDND):
     """Adam, L-BFGS and NysNewton-CG on the preconditioned residual: what the paper leaves to future work."""
 
-    class Settings(PreconditionedSettings, GDND.Settings):
+    class Settings(GDND.Settings, PreconditionedSettings):
         """Settings of ``pcpinn_gdnd``."""
 
     name: ClassVar[str] = "pcpinn_gdnd"
@@ -54,7 +66,7 @@ class PCPINNGDND(Preconditioned, GDND):
 class PCPINNNaturalGradient(Preconditioned, NTKNaturalGradient):
     """Adam, then natural gradient steps in kernel space, on the preconditioned residual."""
 
-    class Settings(PreconditionedSettings, NTKNaturalGradient.Settings):
+    class Settings(NTKNaturalGradient.Settings, PreconditionedSettings):
         """Settings of ``pcpinn_ng``."""
 
     name: ClassVar[str] = "pcpinn_ng"
@@ -63,7 +75,7 @@ class PCPINNNaturalGradient(Preconditioned, NTKNaturalGradient):
 class PCPINNSSBroyden(Preconditioned, SSBroydenMethod):
     """Adam, then self-scaled Broyden, on the preconditioned residual."""
 
-    class Settings(PreconditionedSettings, SSBroydenMethod.Settings):
+    class Settings(SSBroydenMethod.Settings, PreconditionedSettings):
         """Settings of ``pcpinn_ssbroyden``."""
 
     name: ClassVar[str] = "pcpinn_ssbroyden"

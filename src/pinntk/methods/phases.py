@@ -12,41 +12,53 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.effect import Settings
 from pinntk.hessian import GaussNewton, Hessian
 from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
-from pinntk.network import STRICT
 from pinntk.ntk import FactoredJacobian, Jacobian
+from pinntk.pdes.base import PDE
+from pinntk.points import PointSettings
 from pinntk.references import Reference
 from pinntk.spectra import SymmetricOperator
 
 Curvature = Literal["hessian", "gauss_newton"]
 
 
-class Stagnation(BaseModel):
+class Stagnation(Settings):
     """A phase stagnates when its lowest loss of ``window`` iterations is not at least by the share ``decrease`` below
     that of the ``window`` before; null: it never does."""
 
-    model_config = STRICT
     window: Annotated[StrictInt, Field(ge=1)] | None = None
     decrease: Annotated[float, Field(ge=0, lt=1)] = 0.01
+
+    def without_effect(self) -> dict[str, str]:
+        return {"decrease": "counts only with a window"} if self.window is None else {}
 
 
 NEVER = Stagnation()
 
 
-class PhaseSettings(BaseModel):
+class PhaseSettings(Settings):
     """What every phase has."""
 
     limit: ClassVar[tuple[int, str] | None] = None
     """How many parameters the phase can take, and what of it takes no more, in words; None: any number."""
-    model_config = STRICT
     steps: Steps
     """At most."""
     stagnation: Stagnation = NEVER
+
+    def without_effect(self) -> dict[str, str]:
+        unused = () if self.steps else set(type(self).model_fields) - {"steps"}
+        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with steps > 0")}
+
+    def draws_every(self, points: PointSettings) -> int | None:
+        """Iterations between two draws of the points; None: the same points for the whole phase."""
+        every: int | None = getattr(self, "resample_every", None)
+        return every
 
 
 def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
@@ -120,6 +132,31 @@ class PhasedMethod(Method):
                     f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
                     f" {parameters}; allowed is a smaller network, or method.{key}.steps=0"
                 )
+
+    @classmethod
+    def phase_settings(cls, settings: MethodSettings) -> dict[str, PhaseSettings]:
+        """Key -> settings of each phase that has its own."""
+        return {key: phase for key, phase in settings if isinstance(phase, PhaseSettings)}
+
+    @classmethod
+    def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:
+        found = super().without_effect(pde, settings, points)
+        phases = cls.phase_settings(settings)
+        followers = [phase for phase in phases.values() if phase.draws_every(points) == points.resample_every]
+        if phases and not any(phase.steps for phase in followers):
+            found["points.resample_every"] = "counts only in an Adam phase, which this run does not have"
+        if points.sampling == "grid":
+            key = "method.{}.resample_every"
+            found |= dict.fromkeys(map(key.format, phases), "counts only with random points, not with sampling=grid")
+        return found
+
+    @classmethod
+    def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:
+        phases = cls.phase_settings(settings)
+        if not phases:
+            return super().draws_again(settings, points)
+        active = [(phase.steps, phase.draws_every(points)) for phase in phases.values() if phase.steps]
+        return len(active) != 1 or any(every is not None and every < steps for steps, every in active)
 
     @abstractmethod
     def plan(self) -> list[Phase]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
-from pinntk.methods.schedule import AdamSettings
+from pinntk.methods.schedule import AdamSettings, ExponentialSchedule
 
 Balance = Literal["blocks", "terms"]
 
@@ -27,6 +27,12 @@ def balanced(traces: Tensor, interior: Tensor, balance: Balance) -> Tensor:
     if balance == "terms":
         return traces.sum() / traces
     return traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
+
+
+class DecayingAdamSettings(AdamSettings):
+    """At the paper's rate, which falls by 0.9 every 1,000 iterations."""
+
+    schedule: ExponentialSchedule = ExponentialSchedule()
 
 
 class PINNNTK(Method):
@@ -48,7 +54,12 @@ class PINNNTK(Method):
         """Iterations between two looks at the traces."""
         balance: Balance = "blocks"
         """One lambda for the interior and one for all conditions (paper), or one per named term."""
-        adam: AdamSettings = AdamSettings()
+        adam: DecayingAdamSettings = DecayingAdamSettings()
+
+        def without_effect(self) -> dict[str, str]:
+            if not self.steps:
+                return dict.fromkeys(("optimizer", "update_every", "balance", "adam"), "counts only with steps > 0")
+            return {"adam.betas": "counts only with optimizer=adam"} if self.optimizer == "gd" else {}
 
     name: ClassVar[str] = "pinn_ntk"
     optimizer: torch.optim.Optimizer

@@ -58,11 +58,18 @@ class PreconditionedSettings(MethodSettings):
     batch: Annotated[StrictInt, Field(ge=1)] = 4096
     """Nodes per draw (applied, solved), spread as ``points.sampling`` says."""
 
+    def without_effect(self) -> dict[str, str]:
+        unused = {"batch": "counts only with form=applied or solved"} if self.form == "direct" else {}
+        if self.form == "solved":
+            unused["refresh_every"] = "counts only with form=direct or applied"
+        return {**super().without_effect(), **unused}
+
 
 class Preconditioned(PhasedMethod):
     """Phases on ``L_PC``; the next base of the class says which."""
 
     term: ClassVar[str] = TERM.name
+    discrete: ClassVar[bool] = True
 
     def __init__(self, pde: PDE, *args: Any, **kwargs: Any) -> None:
         super().__init__(pde, *args, **kwargs)
@@ -88,6 +95,21 @@ class Preconditioned(PhasedMethod):
                 " grid; allowed is mean"
             )
         pde.discretize(discretization)  # a grid that cannot hold the problem is refused
+
+    @classmethod
+    def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:
+        assert isinstance(settings, PreconditionedSettings)
+        unused = dict.fromkeys(("interior", "initial", "boundary"), "counts only for methods on the strong form")
+        if settings.form == "direct":  # the whole grid in every step
+            unused |= dict.fromkeys(("sampling", "resample_every"), "counts only with form=applied or solved")
+        found = {f"points.{key}": when for key, when in unused.items()}
+        return {**super().without_effect(pde, settings, points), **found}
+
+    @classmethod
+    def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:
+        assert isinstance(settings, PreconditionedSettings)
+        # A new target is a new draw.
+        return settings.form != "direct" and (settings.form == "applied" or super().draws_again(settings, points))
 
     @classmethod
     def check_points(cls, points: PointSettings) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.methods.adam import AdamFirst
+from pinntk.methods.adam import AdamFirst, FallingAdamSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
@@ -19,7 +19,7 @@ class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
 
     limit: ClassVar[tuple[int, str] | None] = 8000, "inverse Hessian"
     """Of 512 MB in float64, and as much in a checkpoint."""
-    resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
+    resample_every: Annotated[StrictInt, Field(ge=1)] | None = 500
     """Iterations between two draws of the points, over which the inverse Hessian is kept; null: the same points."""
 
 
@@ -60,6 +60,7 @@ class SSBroydenMethod(AdamFirst):
     class Settings(AdamFirst.Settings):
         """Settings of ``ssbroyden``."""
 
+        adam: FallingAdamSettings = FallingAdamSettings(steps=500)
         ssbroyden: SSBroydenPhaseSettings = SSBroydenPhaseSettings(steps=10_000)
 
     name: ClassVar[str] = "ssbroyden"

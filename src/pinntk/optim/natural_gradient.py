@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 from torch import Tensor
 
-from pinntk.network import STRICT, Positive
+from pinntk.effect import Settings
+from pinntk.network import Positive
 from pinntk.ntk import Jacobian
 from pinntk.optim.cg import conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
@@ -45,10 +46,9 @@ class LeastSquares(Protocol):
         """r(theta), (N,), and its Jacobian J, (N, P)."""
 
 
-class NaturalGradientSettings(BaseModel):
+class NaturalGradientSettings(Settings):
     """Settings of `NaturalGradient`."""
 
-    model_config = STRICT
     solver: Literal["auto", "kernel", "parameters", "iterative"] = "auto"
     """``kernel``: Cholesky factors of K + mu I; ``parameters``: of J^T J + mu I; ``iterative``: conjugate gradients on
     the latter behind a Nystrom preconditioner; ``auto``: the cheaper of the first two while it has at most
@@ -73,6 +73,13 @@ class NaturalGradientSettings(BaseModel):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Conjugate gradients end at this residual, relative to the gradient (iterative)."""
     max_cg: Count = 500
+
+    def without_effect(self) -> dict[str, str]:
+        unused = {} if self.solver == "auto" else {"dense_limit": "counts only with solver=auto"}
+        if self.solver in ("kernel", "parameters"):
+            of_cg = ("rank", "refresh_every", "tolerance", "max_cg")
+            unused |= dict.fromkeys(of_cg, "counts only with solver=iterative or auto")
+        return {**super().without_effect(), **unused}
 
     @model_validator(mode="after")
     def _the_damping_lies_within(self) -> NaturalGradientSettings:

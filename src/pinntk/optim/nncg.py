@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 from torch import Tensor
 
-from pinntk.network import STRICT, Positive
+from pinntk.effect import Settings
+from pinntk.network import Positive
 from pinntk.optim.cg import Solution, conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
 from pinntk.optim.objective import Objective, Product
@@ -25,14 +26,13 @@ POOR, GOOD = 0.25, 0.75
 """Gain ratios below and above which the damping changes."""
 
 
-class NNCGSettings(BaseModel):
+class NNCGSettings(Settings):
     """Settings of `NysNewtonCG`.
 
     The published ones: ``damping_rule=fixed damping=1e-2`` (tried: 1e-5 ... 1e-1) ``tolerance_rule=fixed
     tolerance=1e-16``, the rest as it stands.
     """
 
-    model_config = STRICT
     rank: Count = 60
     """Random vectors of the preconditioner."""
     refresh_every: Count = 20
@@ -60,6 +60,10 @@ class NNCGSettings(BaseModel):
     max_backtracks: Annotated[StrictInt, Field(ge=0, le=1000)] = 30
     max_failures: Count = 5
     """Steps in a row without any accepted length after which the optimiser is stuck."""
+
+    def without_effect(self) -> dict[str, str]:
+        unused = () if self.damping_rule == "gain" else ("damping_min", "damping_max", "increase", "decrease")
+        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with damping_rule=gain")}
 
     @model_validator(mode="after")
     def _the_damping_lies_within(self) -> NNCGSettings:

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import Field, StrictInt
 from scipy.optimize import line_search
 from torch import Tensor
 
-from pinntk.network import STRICT
+from pinntk.effect import Settings
 from pinntk.optim.objective import Point
 
 
@@ -39,10 +39,9 @@ class Differentiable(Protocol):
         """L(theta) and whatever is to be known with it, (k,), L first; the gradient of L, (P,)."""
 
 
-class SSBroydenSettings(BaseModel):
+class SSBroydenSettings(Settings):
     """Settings of `SSBroyden`."""
 
-    model_config = STRICT
     armijo: Annotated[float, Field(gt=0, lt=0.5)] = 1e-4
     """c1 of the strong Wolfe conditions."""
     wolfe: Annotated[float, Field(gt=0, lt=1)] = 0.9

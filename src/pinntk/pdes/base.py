@@ -113,6 +113,17 @@ class PDE(BaseModel, ABC):
         """
         return
 
+    def counts_without_effect(self) -> dict[str, str]:
+        """Counts among ``points`` that change nothing for this problem -> when they would count, in words."""
+        found = {}
+        on = {"interior": ("interior",), "initial": ("initial",), "boundary": ("boundary", "periodic")}
+        for count, regions in on.items():
+            if not set(regions) & set(self.regions()):
+                found[count] = f"counts only with {' or '.join(regions)} terms, and {self.name} has none"
+            elif count != "interior" and len(self.coordinates) == 1:
+                found[count] = f"counts only where a face is more than a point, and {self.name} has one dimension"
+        return found
+
     def evaluation_axes(self) -> tuple[Array, ...]:
         """The evaluation grid's axes, one per coordinate."""
         box = zip(self.lower, self.upper, self.evaluation_shape, strict=True)
