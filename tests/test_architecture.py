@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
-    {"errors", "references", "streams", "difference", "preconditioner", "published", "plots"},
+    {"errors", "fingerprint", "references", "streams", "difference", "preconditioner", "published", "plots"},
     {"network"},
     {"points", "discretization"},
     {"pdes", "conditioning"},
