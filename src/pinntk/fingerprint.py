@@ -24,8 +24,7 @@ MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.phases"}
 DIGITS = 16
 
 
-@functools.cache
-def fingerprint(*classes: type) -> Mapping[str, str] | None:
+def fingerprint(*classes: type) -> dict[str, str] | None:
     """Digest by module, of the files in which the classes and their bases stand and of what these import from the same
     folder or package.
 
@@ -52,6 +51,7 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return words
 
 
+@functools.cache
 def _of_class(kind: type) -> dict[str, str] | None:
     if kind.__module__ == "__main__":  # a cell, or a script of which only the class is the problem
         try:

@@ -69,7 +69,7 @@ class PCPINN(Preconditioned):
     @property
     def comparable_losses(self) -> bool:
         """The lagged form draws other nodes for every step; the direct one always takes the whole grid."""
-        return self.settings.form == "direct" and self.settings.refresh_every >= self.total_iterations
+        return bool(self.settings.form == "direct" and self.settings.refresh_every >= self.total_iterations)
 
     def start(self, state: Mapping[str, Any] | None) -> None:
         settings: AdamSettings = self.settings.adam
