@@ -54,9 +54,9 @@ def digests(folder: Path, package: str, number: float, factor: float, text: str 
 
 @pytest.mark.parametrize("package", ["", "of_mine"])
 def test_what_counts_as_an_edit(package: str, tmp_path: Path) -> None:
-    def of(name: str, *numbers: float, text: str | None = None) -> dict[str, str]:
+    def of(name: str, number: float, factor: float, text: str | None = None) -> dict[str, str]:
         (tmp_path / name).mkdir()
-        return digests(tmp_path / name, package, *numbers, text)
+        return digests(tmp_path / name, package, number, factor, text)
 
     prefix = f"{package}." if package else ""
     first = of("first", 2.0, 3.0)
