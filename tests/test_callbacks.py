@@ -133,7 +133,6 @@ DISCRETE = Poisson1DDiscretization(cells=20)
     ],
 )
 def test_errors_at_the_lowest_loss_only_where_losses_compare(made: Callable[[], Method], comparable: bool) -> None:
-    """Whether the logged losses belong to one function: that of the end, at the parameters of each measurement."""
     method = made()
     error = ErrorAgainstReference(method.pde.reference(), 10)
     fit(method, [error])
@@ -141,8 +140,12 @@ def test_errors_at_the_lowest_loss_only_where_losses_compare(made: Callable[[], 
     assert (error.l2re_at_lowest_loss is not None) == comparable
 
 
-def test_errors_at_the_lowest_loss_of_mini_batches(tmp_path: Path) -> None:
-    for settings, comparable in (({"form": "direct"}, True), ({"form": "direct", "refresh_every": 30}, False)):
+def test_errors_at_the_lowest_loss_of_mini_batches_and_changing_preconditioners() -> None:
+    for settings, comparable in (
+        ({}, False),
+        ({"form": "direct"}, True),
+        ({"form": "direct", "refresh_every": 30}, False),
+    ):
         method = PCPINN(
             Poisson1D(a=2),
             NetworkSettings(width=8, depth=2),
