@@ -4,6 +4,7 @@ from pinntk.callbacks.checkpoint import TimedCheckpoint
 from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.callbacks.hessian_norm import HessianNorm
+from pinntk.callbacks.measurement import Measurement
 from pinntk.callbacks.ntk_drift import NTKDrift
 from pinntk.callbacks.ntk_forecast import NTKForecast
 from pinntk.callbacks.progress import Progress
@@ -13,6 +14,7 @@ __all__ = [
     "Conditioning",
     "ErrorAgainstReference",
     "HessianNorm",
+    "Measurement",
     "NTKDrift",
     "NTKForecast",
     "Progress",

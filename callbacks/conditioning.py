@@ -6,24 +6,25 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
+from pinntk.callbacks.measurement import Measurement
+from pinntk.collocation import Collocation
 from pinntk.conditioning import ConditionNumbers
-from pinntk.discretization import PreconditionerError, UnsolvedError
+from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError, UnsolvedError
 from pinntk.errors import BadInput
 from pinntk.methods import Method
+from pinntk.pdes.base import PDE
 from pinntk.preconditioner import FACTORS
 from pinntk.theorem1 import Theorem1
 
 
-class Conditioning(pl.Callback):
+class Conditioning(Measurement):
     """Condition numbers of the problem's discrete form, for several drop tolerances: Definition 2 and section 3.
 
     They do not depend on the network: they are measured once, when training starts, and written to
@@ -39,8 +40,10 @@ class Conditioning(pl.Callback):
 
     Raises:
         ValueError: an argument is not allowed.
-        BadInput: when training starts: the problem has no discrete form, or its settings are not allowed.
+        BadInput: before training: the problem has no discrete form, or its settings are not allowed.
     """
+
+    file = "conditioning.json"
 
     def __init__(
         self,
@@ -54,49 +57,58 @@ class Conditioning(pl.Callback):
             raise ValueError(f"drop_tolerances={drop_tolerances}: must be a list of at least one positive number")
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every={every}: must be a whole number, at least 1")
-        self.folder = Path(folder)
+        super().__init__(folder, every)
         self.drop_tolerances = tuple(drop_tolerances)
         self.overrides = dict(discretization or {})
-        self.every = every
-        self.record: dict[str, Any] = {}
-        self._measured = -1
+        self.found: dict[str, Any] = {}
         self._theorem1: Theorem1 | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
-        if not self.record:
-            self.record = self._numbers(pl_module)
-        plain = self.record.get("plain")
+    def arguments(self) -> dict[str, Any]:
+        return {"drop_tolerances": list(self.drop_tolerances), "discretization": self.overrides}
+
+    def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
+        self._problem(pde, discretization)
+
+    def start(self, method: Method) -> None:
+        self.found = self._numbers(method)
+        self.measure(method)
+        self.finish(method)
+
+    def measure(self, method: Method) -> None:
+        theorem1 = self._theorem1 or self._make_theorem1(method.pde)
+        if theorem1 is None:
+            return
+        # At iteration 0 the first draw: a run that goes on has others by now, and keeps them.
+        first = Collocation(method.residuals, method.points, method.seed)
+        sides = theorem1.sides(method.residuals, method.batches() if method.iteration else first.batches(0))
+        series = self.found["theorem1"]
+        for name, value in (("iteration", method.iteration), ("left", sides.left), ("right", sides.right)):
+            series[name].append(value)
+        for logger in method.loggers:
+            logger.log_metrics({"theorem1_left": sides.left, "theorem1_right": sides.right}, step=method.iteration)
+
+    def _make_theorem1(self, pde: PDE) -> Theorem1 | None:
+        """None where there is nothing to measure."""
+        if "plain" not in self.found or "theorem1_undefined" in self.found:
+            return None
         try:
-            if plain is not None:
-                reference = pl_module.pde.reference().values
-                self._theorem1 = Theorem1(pl_module.pde, reference, plain["condition"])
+            self._theorem1 = Theorem1(pde, pde.reference().values, self.found["plain"]["condition"])
         except ValueError as error:
-            self.record["theorem1_undefined"] = str(error)
-        if self._measured < 0:  # not where a run goes on
-            self._follow(pl_module)
-        self._write(pl_module)
+            self.found["theorem1_undefined"] = str(error)
+        return self._theorem1
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, Method)
-        if pl_module.due(self.every, self._measured):
-            self._follow(pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
-        self._write(pl_module)
-
-    def _numbers(self, method: Method) -> dict[str, Any]:
-        kind = method.pde.Discretization
+    def _problem(
+        self, pde: PDE, discretization: DiscretizationSettings | None
+    ) -> tuple[DiscretizationSettings, DiscreteProblem]:
+        """The discrete form that is measured, and its settings; BadInput where it cannot be made."""
+        kind = pde.Discretization
         if kind is None:
-            raise BadInput(f"callbacks.conditioning: pde={method.pde.name} has no discrete form")
-        given = {} if method.discretization is None else method.discretization.model_dump()
+            raise BadInput(f"callbacks.conditioning: pde={pde.name} has no discrete form")
+        given = {} if discretization is None else discretization.model_dump()
         key = "callbacks.conditioning.discretization"
         try:
             settings = kind.model_validate(given | self.overrides)
-            problem = method.pde.discretize(settings)
+            return settings, pde.discretize(settings)
         except ValidationError as error:
             found = error.errors(include_url=False)
             raise BadInput(
@@ -104,6 +116,9 @@ class Conditioning(pl.Callback):
             ) from error
         except ValueError as error:
             raise BadInput(f"{key}: {error}") from error
+
+    def _numbers(self, method: Method) -> dict[str, Any]:
+        settings, problem = self._problem(method.pde, method.discretization)
         record: dict[str, Any] = {
             "pde": method.pde.name,
             "pde_parameters": method.pde.parameters(),
@@ -121,30 +136,19 @@ class Conditioning(pl.Callback):
         record["theorem1"] = {"iteration": [], "left": [], "right": []}
         return record
 
-    def _follow(self, method: Method) -> None:
-        if self._theorem1 is None or method.iteration == self._measured:
-            return
-        self._measured = method.iteration
-        sides = self._theorem1.sides(method.residuals, method.batches())
-        series = self.record["theorem1"]
-        for name, value in (("iteration", method.iteration), ("left", sides.left), ("right", sides.right)):
-            series[name].append(value)
-        for logger in method.loggers:
-            logger.log_metrics({"theorem1_left": sides.left, "theorem1_right": sides.right}, step=method.iteration)
-
-    def _write(self, method: Method) -> None:
-        path = self.folder / "conditioning.json"
+    def finish(self, method: Method) -> None:
+        path = self.folder / self.file
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.record, indent=1) + "\n")
+        part.write_text(json.dumps(self.found, indent=1) + "\n")
         os.replace(part, path)
-        if "plain" in self.record:
-            write_figure(self.folder / "conditioning.png", draw(self.record))
+        if "plain" in self.found:
+            write_figure(self.folder / "conditioning.png", draw(self.found))
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"record": self.record, "measured": self._measured}
+    def record(self) -> dict[str, Any]:
+        return self.found
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.record, self._measured = state_dict["record"], state_dict["measured"]
+    def restore(self, record: Mapping[str, Any]) -> None:
+        self.found = dict(record)
 
 
 def draw(record: Mapping[str, Any]) -> Figure:

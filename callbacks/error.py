@@ -27,14 +27,15 @@ class ErrorAgainstReference(pl.Callback):
 
     Attributes:
         l2re: the last measured.
-        l2re_at_lowest_loss: the one measured where the logged loss was the lowest of all measured points.
+        l2re_at_lowest_loss: the one measured where the logged loss was the lowest of all measured points; None where
+            the method's losses are not comparable.
     """
 
     def __init__(self, reference: Reference, every: int) -> None:
         self.reference = reference
         self.every = every
         self.l2re = math.nan
-        self.l2re_at_lowest_loss = math.nan
+        self.l2re_at_lowest_loss: float | None = None
         self._lowest = math.inf
         self._measured = 0
 
@@ -51,7 +52,9 @@ class ErrorAgainstReference(pl.Callback):
         self._measured = method.iteration
         self.l2re = l2re(method.predict_numpy(method.pde.evaluation_points()), self.reference.values)
         loss = method.latest.get("loss", math.inf)
-        if loss < self._lowest:
+        if not method.comparable_losses:
+            self.l2re_at_lowest_loss = None
+        elif loss < self._lowest:
             self._lowest, self.l2re_at_lowest_loss = loss, self.l2re
         for logger in method.loggers:
             logger.log_metrics({"l2re": self.l2re, "seconds": method.seconds}, step=method.iteration)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
+from pinntk.callbacks.measurement import Measurement
 from pinntk.hessian import GaussNewton, Hessian, Split
 from pinntk.methods import Method
 from pinntk.pdes.base import Array
@@ -27,7 +27,7 @@ TOLERANCES = (1e-3, 1e-2, 1e-1)
 Arguments = tuple[Residuals, dict[str, Batch], Tensor, Normalization]
 
 
-class HessianNorm(pl.Callback):
+class HessianNorm(Measurement):
     """Spectral norms of the Hessian on fixed points: of L_r, the loss of the equation's residuals alone and unweighted,
     and of the whole loss L with the method's fixed weights; and those of their two parts, Gauss-Newton and remainder.
 
@@ -51,6 +51,8 @@ class HessianNorm(pl.Callback):
         density: measure the spectral density.
     """
 
+    file = "hessian_norm.npz"
+
     def __init__(
         self,
         folder: str,
@@ -71,34 +73,28 @@ class HessianNorm(pl.Callback):
             raise ValueError(f"tolerance={tolerance}: must be above 0 and below 1")
         if not 0 <= dense_limit <= DENSE_LIMIT:
             raise ValueError(f"dense_limit={dense_limit}: allowed are 0 to {DENSE_LIMIT}")
-        self.folder = Path(folder)
-        self.every, self.interior, self.conditions = every, interior, conditions
+        super().__init__(folder, every)
+        self.interior, self.conditions = interior, conditions
         self.normalization = normalization
         self.whole, self.tolerance, self.dense_limit, self.density = whole, tolerance, dense_limit, density
         self.iterations: list[int] = []
         self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
         self.entries: dict[str, list[list[float]]] = {"hessian": [], "remainder": []}
         self.seconds: list[float] = []
-        self._start: dict[str, Tensor] = {}
+        self._density: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
-        if not self.iterations:
-            self._start = self._densities(pl_module)
-            self._measure(pl_module)
+    def arguments(self) -> dict[str, Any]:
+        names = ("interior", "conditions", "normalization", "whole", "tolerance", "dense_limit", "density")
+        return {name: getattr(self, name) for name in names}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, Method)
-        if pl_module.due(self.every, self.iterations[-1]):
-            self._measure(pl_module)
+    def start(self, method: Method) -> None:
+        self._density = self._densities(method)
+        self.measure(method)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
+    def finish(self, method: Method) -> None:
         densities = {
             f"density_{when}_{name}": found.numpy()
-            for when, losses in (("start", self._start), ("end", self._densities(pl_module)))
+            for when, losses in (("start", self._density), ("end", self._densities(method)))
             for name, found in losses.items()
         }
         arrays: dict[str, Any] = {
@@ -106,13 +102,13 @@ class HessianNorm(pl.Callback):
             "loss": np.array(["L_r", "L"] if self.whole else ["L_r"]),
             **{name: np.array(values) for name, values in self.figures.items()},
             "seconds": np.array(self.seconds),
-            "normalization": np.array(self._normalization(pl_module)),
+            "normalization": np.array(self._normalization(method)),
             "tolerances": np.array(TOLERANCES),
             **{f"entries_{name}": np.array(values) for name, values in self.entries.items() if values},
             **densities,
         }
-        write_arrays(self.folder / "hessian_norm.npz", arrays)
-        write_figure(self.folder / "hessian_norm.png", draw(arrays, densities, pl_module))
+        write_arrays(self.folder / self.file, arrays)
+        write_figure(self.folder / "hessian_norm.png", draw(arrays, densities, method))
 
     def losses(self, method: Method) -> dict[str, Arguments]:
         """What `Hessian.of` needs for L_r and L at the method's current parameters."""
@@ -134,15 +130,18 @@ class HessianNorm(pl.Callback):
         losses = self.losses(method)
         return {name: torch.stack(spectral_density(Hessian.of(*loss))) for name, loss in losses.items()}
 
-    def _measure(self, method: Method) -> None:
+    def measure(self, method: Method) -> None:
         started = time.perf_counter()
         losses = self.losses(method)
         splits = {name: Split.of(*loss, tolerance=self.tolerance) for name, loss in losses.items()}
+        entries: dict[str, list[float]] = {}
         if method.parameters_count <= self.dense_limit:
             hessian = Hessian.of(*losses["L_r"]).dense()
             matrices = {"hessian": hessian, "remainder": hessian - GaussNewton.of(*losses["L_r"]).dense()}
             for name, matrix in matrices.items():
-                self.entries[name].append([share_of_entries(matrix, tolerance) for tolerance in TOLERANCES])
+                entries[name] = [share_of_entries(matrix, tolerance) for tolerance in TOLERANCES]
+        for name, shares in entries.items():
+            self.entries[name].append(shares)
         self.iterations.append(method.iteration)
         for figure in FIGURES:
             self.figures[figure].append([getattr(split, figure) for split in splits.values()])
@@ -152,20 +151,20 @@ class HessianNorm(pl.Callback):
         for logger in method.loggers:
             logger.log_metrics(norms | named, step=method.iteration)
 
-    def state_dict(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         return {
             "iterations": self.iterations,
             "figures": self.figures,
             "entries": self.entries,
             "seconds": self.seconds,
-            "start": self._start,
+            "start": self._density,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.iterations, self.seconds = list(state_dict["iterations"]), list(state_dict["seconds"])
-        self.figures = {name: list(values) for name, values in state_dict["figures"].items()}
-        self.entries = {name: list(values) for name, values in state_dict["entries"].items()}
-        self._start = state_dict["start"]
+    def restore(self, record: Mapping[str, Any]) -> None:
+        self.iterations, self.seconds = list(record["iterations"]), list(record["seconds"])
+        self.figures = {name: list(values) for name, values in record["figures"].items()}
+        self.entries = {name: list(values) for name, values in record["entries"].items()}
+        self._density = record["start"]
 
 
 def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) -> Figure:

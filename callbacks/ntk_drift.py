@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
+from pinntk.callbacks.measurement import Measurement
 from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian
 from pinntk.pdes.base import Array
@@ -24,7 +24,7 @@ BLOCKS = ("K", "K_uu", "K_rr")
 FIGURES = ("drift", "largest", "smallest", "effective_rank")
 
 
-class NTKDrift(pl.Callback):
+class NTKDrift(Measurement):
     """``Delta K(t) = |K(0) - K(t)|_2 / |K(0)|_2`` on fixed points, for K and for its diagonal blocks K_uu and K_rr.
 
     Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,); ``drift``,
@@ -40,44 +40,40 @@ class NTKDrift(pl.Callback):
         keep_kernel: save K(0) as well, for the spread over seeds.
     """
 
+    file = "ntk_drift.npz"
+
     def __init__(
         self, folder: str, every: int = 100, interior: int = 300, conditions: int = 300, keep_kernel: bool = False
     ) -> None:
         if min(every, interior, conditions) < 1:
             raise ValueError(f"every={every}, interior={interior}, conditions={conditions}: must be at least 1")
-        self.folder = Path(folder)
-        self.every, self.interior, self.conditions = every, interior, conditions
+        super().__init__(folder, every)
+        self.interior, self.conditions = interior, conditions
         self.keep_kernel = keep_kernel
         self.iterations: list[int] = []
         self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
-        self._start: dict[str, Tensor] = {}
+        self._start_kernel: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
-        if not self.iterations:
-            self._measure(pl_module)
+    def arguments(self) -> dict[str, Any]:
+        return {"interior": self.interior, "conditions": self.conditions}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, Method)
-        if pl_module.due(self.every, self.iterations[-1]):
-            self._measure(pl_module)
+    def start(self, method: Method) -> None:
+        self._start_kernel = self.kernel(method)
+        self.measure(method)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
-        ends = self.kernel(pl_module)
+    def finish(self, method: Method) -> None:
+        ends = self.kernel(method)
         spectra = {
             f"spectrum_{when}_{name}": Spectrum.of(block).values.numpy()
-            for when, blocks in (("start", self._start), ("end", ends))
+            for when, blocks in (("start", self._start_kernel), ("end", ends))
             for name, block in blocks.items()
         }
         figures = {name: np.array(values) for name, values in self.figures.items()}
         arrays: dict[str, Any] = {"iteration": np.array(self.iterations), **figures, **spectra}
         if self.keep_kernel:
-            arrays["kernel_start"] = self._start["K"].numpy()
-        write_arrays(self.folder / "ntk_drift.npz", arrays)
-        figure = draw(arrays["iteration"], arrays["drift"], spectra, pl_module)
+            arrays["kernel_start"] = self._start_kernel["K"].numpy()
+        write_arrays(self.folder / self.file, arrays)
+        figure = draw(arrays["iteration"], arrays["drift"], spectra, method)
         write_figure(self.folder / "ntk_drift.png", figure)
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
@@ -88,14 +84,12 @@ class NTKDrift(pl.Callback):
         inside = interior_rows(jacobian, residuals)
         return {"K": kernel, "K_uu": kernel[~inside][:, ~inside], "K_rr": kernel[inside][:, inside]}
 
-    def _measure(self, method: Method) -> None:
-        now = self.kernel(method)
-        if not self._start:
-            self._start = now
+    def measure(self, method: Method) -> None:
+        now = self.kernel(method) if self.iterations else self._start_kernel
         spectra = [Spectrum.of(now[name]) for name in BLOCKS]
         found = {figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]}
         norms = zip(BLOCKS, self.figures["largest"][0] if self.iterations else found["largest"], strict=True)
-        found = {"drift": [spectral_norm(now[name] - self._start[name]) / norm for name, norm in norms], **found}
+        found = {"drift": [spectral_norm(now[name] - self._start_kernel[name]) / norm for name, norm in norms], **found}
         self.iterations.append(method.iteration)
         for figure, values in found.items():
             self.figures[figure].append(values)
@@ -107,12 +101,12 @@ class NTKDrift(pl.Callback):
         for logger in method.loggers:
             logger.log_metrics(named, step=method.iteration)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"iterations": self.iterations, "figures": self.figures, "start": self._start}
+    def record(self) -> dict[str, Any]:
+        return {"iterations": self.iterations, "figures": self.figures, "start": self._start_kernel}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.iterations, self._start = list(state_dict["iterations"]), state_dict["start"]
-        self.figures = {name: list(values) for name, values in state_dict["figures"].items()}
+    def restore(self, record: Mapping[str, Any]) -> None:
+        self.iterations, self._start_kernel = list(record["iterations"]), record["start"]
+        self.figures = {name: list(values) for name, values in record["figures"].items()}
 
 
 def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:

@@ -12,17 +12,17 @@ long that stays within 10 % of the measured residuals. Long for a kernel that ha
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
+from pinntk.callbacks.measurement import Measurement
 from pinntk.methods import Method
 from pinntk.ntk import FactoredJacobian
 from pinntk.pdes.base import Array
@@ -33,7 +33,7 @@ ETAS = 4
 WITHIN = 0.1
 
 
-class NTKForecast(pl.Callback):
+class NTKForecast(Measurement):
     """Writes ``ntk_forecast.npz`` and ``ntk_forecast.png`` when training reaches iteration ``at``.
 
     In the file: ``eta`` and ``lemma1_error`` (4,); ``time`` (n,), in units of ``1/lambda_max``, ``measured`` and
@@ -50,6 +50,8 @@ class NTKForecast(pl.Callback):
         conditions: initial, boundary and periodic points in all.
     """
 
+    file = "ntk_forecast.npz"
+
     def __init__(
         self,
         folder: str,
@@ -64,41 +66,54 @@ class NTKForecast(pl.Callback):
                 f"at={at}, steps={steps}, rate={rate}, interior={interior}, conditions={conditions}: allowed are"
                 " at >= 0, 0 < rate <= 1, and at least 1 of the others"
             )
-        self.folder = Path(folder)
+        super().__init__(folder, every=1)
         self.at, self.steps, self.rate = at, steps, rate
         self.interior, self.conditions = interior, conditions
         self.done = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._perhaps(pl_module)
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("at", "steps", "rate", "interior", "conditions")}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._perhaps(pl_module)
+    def due(self, method: Method) -> bool:
+        # At the ends of whole blocks, as an interruption must not shift it.
+        whole = method.iteration % method.settings.log_every == 0 or method.finished
+        if self.at == 0:  # has failed at the start; once more at the end
+            return not self.done and method.finished
+        return not self.done and method.iteration >= self.at and whole
 
-    def state_dict(self) -> dict[str, Any]:
+    def start(self, method: Method) -> None:
+        if self.at == 0:
+            self._forecast(method)
+
+    def measure(self, method: Method) -> None:
+        if self.done:
+            return
+        if method.iteration - self.at >= method.settings.log_every:
+            self.done = True
+            self.say(f"at={self.at} lies behind iteration {method.iteration} and cannot be had")
+            return
+        self._forecast(method)
+
+    def finish(self, method: Method) -> None:
+        """Nothing: what there is has been written when it was found."""
+
+    def record(self) -> dict[str, Any]:
         return {"done": self.done}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.done = state_dict["done"]
+    def restore(self, record: Mapping[str, Any]) -> None:
+        self.done = record["done"]
 
-    def _perhaps(self, module: pl.LightningModule) -> None:
-        assert isinstance(module, Method)
-        # At the ends of whole blocks, as an interruption must not shift it.
-        whole = module.iteration % module.settings.log_every == 0 or module.finished
-        if self.done or module.iteration < self.at or not whole:
-            return
-        found = self.measure(module)
+    def _forecast(self, method: Method) -> None:
+        found = self.forecast(method)
+        write_arrays(self.folder / self.file, {"iteration": method.iteration, **found})
         self.done = True
-        write_arrays(self.folder / "ntk_forecast.npz", {"iteration": module.iteration, **found})
-        title = f"{module.pde.name}, {module.name}, width {module.network.width}, iteration {module.iteration}"
+        title = f"{method.pde.name}, {method.name}, width {method.network.width}, iteration {method.iteration}"
         write_figure(self.folder / "ntk_forecast.png", draw(found, title))
         figures = {name: float(found[name]) for name in ("horizon", "horizon_loss")}
-        for logger in module.loggers:
-            logger.log_metrics({f"ntk_forecast_{k}": v for k, v in figures.items()}, step=module.iteration)
+        for logger in method.loggers:
+            logger.log_metrics({f"ntk_forecast_{k}": v for k, v in figures.items()}, step=method.iteration)
 
-    def measure(self, method: Method) -> dict[str, Array]:
+    def forecast(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""
         residuals = Residuals(method.pde, copy.deepcopy(method.network))
         batches = fixed_batches(residuals, self.interior, self.conditions)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[set[str]] = [
-    {"errors", "references", "streams", "difference", "preconditioner", "published", "plots"},
+    {"errors", "fingerprint", "references", "streams", "difference", "preconditioner", "published", "plots"},
     {"network"},
     {"points", "discretization", "effect"},
     {"pdes", "conditioning"},
@@ -30,6 +30,7 @@ FRONT = {
     "clusters",
     "composition",
     "devices",
+    "finished",
     "folder",
     "launchers",
     "overrides",
@@ -39,11 +40,11 @@ FRONT = {
     "stopping",
     "sweep",
 }
-FRONT |= {"train", "trained", "validation", "reading", "report", "status"}
+FRONT |= {"train", "trained", "trainer", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}
-MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train"}
-MAY_OMEGACONF = MAY_HYDRA | {"folder", "trained"}  # for reading and writing YAML
+MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train", "trainer"}
+MAY_OMEGACONF = MAY_HYDRA | {"finished", "folder", "trained"}  # for reading and writing YAML
 
 
 def modules() -> dict[str, Path]:

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from training import fit, make, parameters, stop_at
+from training import POINTS, fit, make, make_of, parameters, stop_at
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, TimedCheckpoint, progress
 from pinntk.callbacks.error import l2re
 from pinntk.loggers.metrics_csv import MetricsCSV
-from pinntk.methods import NonFiniteLoss
+from pinntk.methods import Method, NonFiniteLoss
+from pinntk.methods.ntk_ng import NTKNaturalGradient
+from pinntk.methods.pcpinn import PCPINN
+from pinntk.methods.pinn_ntk import PINNNTK
+from pinntk.network import NetworkSettings
+from pinntk.pdes.poisson1d import Poisson1D, Poisson1DDiscretization
+from pinntk.points import PointSettings
 from pinntk.references import Reference
+
+FIXED = POINTS.model_copy(update={"resample_every": None})
 
 
 def measured(log: MetricsCSV) -> dict[int, float]:
@@ -84,7 +93,7 @@ def test_error_is_measured_at_the_same_iterations_in_a_cut_run(
 
 
 def test_error_at_the_lowest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, values = make(), np.ones(1001)
+    method, values = make(points=FIXED), np.ones(1001)
     error = ErrorAgainstReference(Reference(values, 0.0), 10)
     seen = []
     for loss, off in [(3.0, 0.5), (1.0, 0.25), (2.0, 0.125), (1.0, 0.0625), (0.5, 4.0)]:
@@ -96,6 +105,56 @@ def test_error_at_the_lowest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         error.measure(method)
         seen.append((error.l2re, error.l2re_at_lowest_loss))
     assert seen == [(0.5, 0.5), (0.25, 0.25), (0.125, 0.25), (0.0625, 0.25), (4.0, 4.0)]
+
+
+GRID = PointSettings(interior=30, boundary=2, sampling="grid")
+REDRAWN_LATE = POINTS.model_copy(update={"resample_every": 60})
+PHASES: dict[str, Any] = {"adam": {"steps": 20}, "natural_gradient": {"steps": 2}, "log_every": 10}
+DISCRETE = Poisson1DDiscretization(cells=20)
+
+
+@pytest.mark.parametrize(
+    ("made", "comparable"),
+    [
+        (lambda: make(points=POINTS), False),  # other points every 7 of 60 iterations
+        (lambda: make(points=REDRAWN_LATE), True),
+        (lambda: make(points=FIXED), True),
+        (lambda: make_of(PINNNTK, points=FIXED, steps=60), False),  # other weights in every iteration
+        (lambda: make_of(PINNNTK, points=FIXED, steps=60, update_every=60), True),
+        (lambda: make_of(NTKNaturalGradient, points=FIXED, **PHASES), False),  # a phase draws points of its own
+        (lambda: make_of(NTKNaturalGradient, points=GRID, **PHASES), True),
+        (
+            lambda: make_of(
+                NTKNaturalGradient, points=GRID, **PHASES | {"natural_gradient": {"steps": 2, "balance": "terms"}}
+            ),
+            False,  # weights from the second phase on
+        ),
+        (lambda: make_of(NTKNaturalGradient, points=FIXED, **PHASES | {"adam": {"steps": 0}}), True),
+    ],
+)
+def test_errors_at_the_lowest_loss_only_where_losses_compare(made: Callable[[], Method], comparable: bool) -> None:
+    method = made()
+    error = ErrorAgainstReference(method.pde.reference(), 10)
+    fit(method, [error])
+    assert not math.isnan(error.l2re)
+    assert (error.l2re_at_lowest_loss is not None) == comparable
+
+
+def test_errors_at_the_lowest_loss_of_mini_batches_and_changing_preconditioners() -> None:
+    for settings, comparable in (
+        ({}, False),
+        ({"form": "solved"}, False),  # other nodes in every step
+        ({"form": "direct", "refresh_every": 60}, True),
+        ({"form": "direct", "refresh_every": 30}, False),
+    ):
+        method = PCPINN(
+            Poisson1D(a=2),
+            NetworkSettings(width=8, depth=2),
+            FIXED,
+            PCPINN.Settings.model_validate({"steps": 60, "log_every": 25, "batch": 8, **settings}),
+            discretization=DISCRETE,
+        )
+        assert method.comparable_losses == comparable
 
 
 # Checkpoint

@@ -32,7 +32,7 @@ def test_both_lemmas_by_the_definition(pde: Any, tmp_path: Path) -> None:
     jacobian = dense_jacobian(method.residuals, batches)
     kernel = jacobian @ jacobian.T
     eigenvalues, basis = np.linalg.eigh(kernel.numpy())
-    found = forecast(tmp_path, rate=0.1).measure(method)
+    found = forecast(tmp_path, rate=0.1).forecast(method)
     assert torch.equal(values_of(method.residuals, batches), start)  # the method is left as it was
 
     np.testing.assert_allclose(found["eigenvalues"], eigenvalues[::-1], rtol=0, atol=1e-12 * eigenvalues[-1])
@@ -60,7 +60,7 @@ def test_both_lemmas_by_the_definition(pde: Any, tmp_path: Path) -> None:
 
 
 def test_the_horizon_is_where_the_error_leaves_ten_percent(tmp_path: Path) -> None:
-    found = forecast(tmp_path, steps=300, rate=0.5).measure(make(Burgers(nu=0.1), width=4))
+    found = forecast(tmp_path, steps=300, rate=0.5).forecast(make(Burgers(nu=0.1), width=4))
     outside = np.flatnonzero(found["error"] > 0.1)
     assert len(outside)
     assert found["horizon"] == found["time"][outside[0] - 1]
@@ -71,7 +71,7 @@ def test_the_horizon_is_where_the_error_leaves_ten_percent(tmp_path: Path) -> No
 def test_a_wide_network_is_foretold_for_longer(tmp_path: Path) -> None:
     def horizon(width: int) -> float:
         method = make(Reaction(), width=width, depth=1)
-        return float(forecast(tmp_path, steps=600, rate=0.05).measure(method)["horizon"])
+        return float(forecast(tmp_path, steps=600, rate=0.05).forecast(method)["horizon"])
 
     assert horizon(1000) > 3 * horizon(100)
 

@@ -254,7 +254,13 @@ def test_a_whole_run(name: str, form: str, cli: Cli, monkeypatch: pytest.MonkeyP
     """From the command line to the result, with the configured settings but for a coarser grid."""
     monkeypatch.setattr("pinntk.callbacks.solution.draw", lambda *arguments: Figure(figsize=(1, 1)))
     steps = {"poisson1d": None, "wave": 30}.get(name, 16)
-    words = [f"pde={name}", "method=pcpinn", f"method.form={form}", "method.steps=3", "method.batch=64"]
+    words = [
+        f"pde={name}",
+        "method=pcpinn",
+        f"method.form={form}",
+        "method.steps=3",
+        *([] if form == "direct" else ["method.batch=64"]),
+    ]
     words += ["budget=smoke", "width=6", "threads=1", "discretization.cells=10"]
     ended = cli(*words, *([f"discretization.time_steps={steps}"] if steps else []))
     assert ended.code == 0, ended.err

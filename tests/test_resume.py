@@ -23,16 +23,19 @@ from pinntk.trained import load
 
 TOTAL = 40
 CUT = ["points.resample_every=7", "checkpoint.every_seconds=1e-9", "evaluate_every=10"]
-GRID = ["pde=heat2d", "method=pcpinn", "discretization.cells=8", "discretization.time_steps=16", "method.batch=64"]
+ALIKE = [word for word in CUT if not word.startswith("points.")]
+GRID = ["pde=heat2d", "method=pcpinn", "discretization.cells=8", "discretization.time_steps=16"]
+BATCH = ["method.batch=64"]
 PHASED = [word for word in FAST if not word.startswith("method.steps")]
-FORMS = ("direct", "applied", "solved")
 METHODS = {
     "adam": [*FAST, *CUT],
     "adam_lbfgs": [*PHASED, *CUT, "pde=wave", "method=adam_lbfgs", "method.adam.steps=15", "method.lbfgs.steps=25"],
     "gdnd": [*PHASED, *CUT, "method=gdnd", "method.adam.steps=15", "method.lbfgs.steps=13", "method.nncg.steps=12"],
     "gdnd_theory": [*PHASED, *CUT, "method=gdnd_theory", "method.descent.steps=25", "method.newton.steps=15"],
     "pinn_ntk": [*FAST, *CUT, "pde=burgers", "method=pinn_ntk", "method.update_every=3"],
-    **{f"pcpinn-{form}": [*FAST, *CUT, *GRID, f"method.form={form}", "method.refresh_every=15"] for form in FORMS},
+    "pcpinn-direct": [*FAST, *ALIKE, *GRID, "method.form=direct", "method.refresh_every=15"],
+    "pcpinn-applied": [*FAST, *ALIKE, *GRID, *BATCH, "method.form=applied", "method.refresh_every=15"],
+    "pcpinn-solved": [*FAST, *ALIKE, *GRID, *BATCH, "method.form=solved"],
 }
 """For every method a fast run of 40 iterations in blocks of 10, saved after each block, in all its phases."""
 

@@ -10,6 +10,7 @@ import torch
 
 from pinntk.errors import BadInput
 from pinntk.methods import Method
+from pinntk.settings import RunSettings
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
@@ -47,3 +48,23 @@ def check_same_network(saved: Mapping[str, torch.Tensor], method: Method, path: 
         there = tuple(saved[name].shape) if name in saved else "absent"
         if here != there:
             raise BadInput(f"checkpoint {path}: not the same network: {name} is {there} there and {here} here")
+
+
+def start_from(settings: RunSettings, method: Method) -> None:
+    """Give a new method the parameters that ``init_from`` names, if it does.
+
+    Raises:
+        BadInput: they cannot be read, or are not those of such a network.
+    """
+    if settings.init_from is None:
+        return
+    path = settings.initial_checkpoint
+
+    def initial() -> Mapping[str, torch.Tensor]:
+        saved: Mapping[str, torch.Tensor] = read_checkpoint(path, "init_from takes a run folder")["state_dict"]
+        return saved
+
+    state = initial()
+    check_same_network(state, method, path)
+    method.load_state_dict(state)
+    method.initial_state = initial

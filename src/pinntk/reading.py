@@ -26,6 +26,7 @@ NO_SETTING = {
     "runs_dir",
     "overwrite",
     "retry_failed",
+    "accept_edits",
     "callbacks",
     "logger",
     "checkpoint",

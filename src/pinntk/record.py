@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pinntk import __version__
+from pinntk.fingerprint import fingerprint
 from pinntk.methods import Method
 from pinntk.pdes import PDE
 from pinntk.published import METHODS, TABLE_2
@@ -68,6 +69,7 @@ def describe(
         "compiled": method.compiled,
         "versions": versions(),
         "git": git_revision(),
+        "fingerprint": fingerprint(type(settings.pde), settings.method_class),
         "method_figures": figures(method, reference) if status == "completed" else {},
     }
 

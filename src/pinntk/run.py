@@ -6,46 +6,34 @@ it ends with the same parameters, bit for bit in float64 on a CPU, as if it had 
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
 import time
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from hydra.utils import get_class
 
-from pinntk.checkpoints import check_same_network, read_checkpoint
+from pinntk.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.discretization import PreconditionerError
 from pinntk.errors import BadInput
+from pinntk.fingerprint import changes, fingerprint
+from pinntk.finished import News, news, take_up
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.record import describe, last_lines
 from pinntk.references import Reference
 from pinntk.settings import RunSettings
 from pinntk.stopping import StopOnSignal
+from pinntk.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
 COMPILE_PAYS_FROM = 2000
 """Iterations from which the seconds of compiling (3 to 20, cold) are earned back."""
 
-
-@runtime_checkable
-class Concludes(Protocol):
-    """A logger that also takes the run's result, once everything else of the run is done."""
-
-    def conclude(self, result: Mapping[str, Any] | None) -> None:
-        """Take the content of result.json; None where the run broke off with an error."""
-
-
-def say(text: str) -> None:
-    """A line for the user."""
-    print(text, flush=True)
+ACCEPT = "accept_edits=true to take it all the same"
 
 
 def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
@@ -64,29 +52,65 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
     started = time.monotonic()
     settings = RunSettings.read(config)
     folder = RunFolder(settings.folder())
-    stored = _stored(settings, folder)
-    if stored is not None:
-        return stored
+    result = _ended(settings, folder)
+    wanted = news(settings, folder, result)
+    if result is not None and not wanted:
+        return _report(settings, folder, result, wanted)
     torch.set_num_threads(settings.cores)
-    try:
-        reference = settings.pde.reference()
-    except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
-        raise BadInput(str(error)) from error
+    reference = None
+    if result is None:
+        measurements(settings, folder)  # those that cannot measure this problem are refused before anything is written
+        reference = _reference(settings)
     try:
         with folder.locked(wait):
-            stored = _stored(settings, folder)  # again, now that nobody else can be at it
-            return _train(settings, dict(config), folder, reference, started) if stored is None else stored
+            result = _ended(settings, folder)  # again, now that nobody else can be at it
+            if result is None:
+                return _train(settings, dict(config), folder, reference or _reference(settings), started)
+            wanted = news(settings, folder, result)
+            return _report(settings, folder, take_up(settings, config, folder, result, wanted), wanted)
     except FolderInUse as error:
         say(f"{error}; nothing done")
         return 1
 
 
-def _stored(settings: RunSettings, folder: RunFolder) -> int | None:
-    """Report a run that has ended before; None where there is something to do."""
+def _reference(settings: RunSettings) -> Reference:
+    try:
+        return settings.pde.reference()
+    except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
+        raise BadInput(str(error)) from error
+
+
+def _ended(settings: RunSettings, folder: RunFolder) -> dict[str, Any] | None:
+    """The result of a run that has ended before; None where there is something to train.
+
+    Raises:
+        BadInput: it is the result of code that has been edited since.
+    """
     result = None if settings.overwrite else folder.result()
     if result is None or result["status"] == "interrupted" or _retried(settings, result):
         return None
+    edited = _edits(settings, result.get("fingerprint"))
+    if edited and not settings.accept_edits:
+        again = "retry_failed=true or overwrite=true" if result["status"] == "failed" else "overwrite=true"
+        raise BadInput(f"{folder.path}: a result {edited}; allowed: {again} to train anew, {ACCEPT}")
+    return result
+
+
+def _edits(settings: RunSettings, then: Mapping[str, str] | None) -> str:
+    """What has been edited of problem and method since they had the fingerprint ``then``, in words; "" where nothing
+    has, as far as one knows: older versions stored no fingerprint."""
+    now = fingerprint(type(settings.pde), settings.method_class)
+    edited = changes(then, now) if then and now else []
+    return f"of other code, changed since: {', '.join(edited)}" if edited else ""
+
+
+def _report(settings: RunSettings, folder: RunFolder, result: dict[str, Any], wanted: News) -> int:
+    """Say how a run has ended before; its exit code."""
+    if edited := _edits(settings, result.get("fingerprint")):
+        say(f"accepted: a result {edited}")
     if result["status"] == "completed":
+        for line in wanted.refused:
+            say(line)
         say("finished before and not run again (overwrite=true trains anew)")
         say(last_lines(result, settings.pde, folder.path))
         return 0
@@ -102,7 +126,7 @@ def _retried(settings: RunSettings, result: Mapping[str, Any] | None) -> bool:
 def _train(
     settings: RunSettings, config: dict[str, Any], folder: RunFolder, reference: Reference, started: float
 ) -> int:
-    _quiet_lightning()
+    quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
     method = settings.build()
     iteration = _prepare(settings, config, folder, method)
@@ -110,15 +134,15 @@ def _train(
     if reason:
         say(reason)
 
-    loggers = _instantiate(settings, "logger", folder, iteration or 0)
+    loggers = instances(settings, "logger", folder, iteration or 0)
     result = None
     try:
-        for logger in loggers:
+        for logger in loggers.values():
             logger.log_hyperparams({**config, "threads": settings.cores})
         result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
         return code
     finally:
-        for logger in loggers:
+        for logger in loggers.values():
             if isinstance(logger, Concludes):
                 logger.conclude(result)
 
@@ -128,7 +152,7 @@ def _fit(
     folder: RunFolder,
     method: Method,
     reference: Reference,
-    loggers: list[Any],
+    loggers: dict[str, Any],
     iteration: int | None,
     started: float,
 ) -> tuple[dict[str, Any], int]:
@@ -136,41 +160,31 @@ def _fit(
     # By name: this package does not depend on the callbacks that watch it.
     error = get_class("pinntk.callbacks.ErrorAgainstReference")(reference, settings.evaluate_every)
     stop = StopOnSignal()
-    trainer = pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
-        precision=settings.precision,
-        max_epochs=-1,
-        logger=loggers or False,
-        callbacks=[
+    callbacks = instances(settings, "callbacks", folder, iteration or 0)
+    trainer = make_trainer(
+        settings,
+        folder,
+        [
             stop,
             error,
-            *_instantiate(settings, "callbacks", folder, iteration or 0),
+            *callbacks.values(),
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
             get_class("pinntk.callbacks.Progress")(error, folder.path / PROGRESS),
             get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every),
         ],
-        default_root_dir=folder.path,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        # A scheduler's environment is the launcher's affair: here one process trains on one device.
-        plugins=[LightningEnvironment()],
+        loggers.values(),
     )
     failure = None
     try:
-        with stop.restoring():
-            resume = folder.checkpoint if iteration is not None else None
-            trainer.fit(method, train_dataloaders=method.blocks(), ckpt_path=resume)
+        fit(trainer, method, stop, folder.checkpoint if iteration is not None else None)
     except (NonFiniteLoss, PreconditionerError) as error_in_training:
         failure = str(error_in_training)
-    except SystemExit:  # Lightning's way out on a signal that comes before the first iteration: nothing has changed
-        raise SystemExit(128 + (stop.received or signal.SIGTERM)) from None
 
     status = "failed" if failure else "completed" if method.finished else "interrupted"
     result = describe(settings, method, reference, status=status, reason=failure)
     result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
+    result |= watched_by(settings, folder, callbacks, loggers)
     result["wall_seconds"] = time.monotonic() - started
     folder.complete(result)
     if status == "failed":
@@ -190,14 +204,15 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
     Returns:
         The iteration of the checkpoint from which the run goes on; None for a new run.
     """
-    if settings.init_from is not None:
-        initial = read_checkpoint(settings.initial_checkpoint, "init_from takes a run folder")["state_dict"]
-        check_same_network(initial, method, settings.initial_checkpoint)
-        method.load_state_dict(initial)
+    start_from(settings, method)
     if settings.overwrite or _retried(settings, folder.result()):
         folder.set_aside()
     if folder.checkpoint.exists():
         saved = read_checkpoint(folder.checkpoint, "overwrite=true puts this run aside and trains anew")
+        if edited := _edits(settings, saved["pinntk"].get("fingerprint")):
+            if not settings.accept_edits:
+                raise BadInput(f"{folder.path}: a checkpoint {edited}; allowed: overwrite=true to train anew, {ACCEPT}")
+            say(f"accepted: a checkpoint {edited}")
         check_same_network(saved["state_dict"], method, folder.checkpoint)
         iteration = int(saved["pinntk"]["iteration"])
         say(f"resuming at iteration {iteration} of {method.total_iterations}: {folder.path}")
@@ -222,24 +237,3 @@ def decide_compile(setting: object, iterations: int) -> tuple[bool, str | None]:
     if iterations < COMPILE_PAYS_FROM:
         return False, f"not compiling: it pays from {COMPILE_PAYS_FROM} iterations on, this run has {iterations}"
     return True, None
-
-
-def _instantiate(settings: RunSettings, group: str, folder: RunFolder, iteration: int) -> list[Any]:
-    """The objects of a group (callbacks, logger); "{folder}" and "{iteration}" among their arguments are filled in."""
-    known = {"{folder}": str(folder.path), "{iteration}": iteration}
-    objects = []
-    for name, spec in getattr(settings, group).items():
-        filled = {key: known.get(value, value) if isinstance(value, str) else value for key, value in spec.items()}
-        try:
-            objects.append(instantiate(filled))
-        except InstantiationException as error:
-            text = str(error.__cause__ or error).split("\n")[0]
-            raise BadInput(f"{group}.{name}: {spec['_target_']} cannot be made: {text}") from error
-    return objects
-
-
-def _quiet_lightning() -> None:
-    """Leave the terminal to the user: no hints, tips and advice from Lightning."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")

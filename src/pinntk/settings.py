@@ -72,6 +72,7 @@ class RunSettings(BaseModel):
     runs_dir: Annotated[str, Field(min_length=1)]
     overwrite: bool
     retry_failed: bool
+    accept_edits: bool
     init_from: str | None
     precision: Literal["64-true", "32-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None

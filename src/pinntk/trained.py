@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ from omegaconf import OmegaConf
 
 from pinntk.checkpoints import check_same_network, read_checkpoint
 from pinntk.errors import BadInput
+from pinntk.fingerprint import changes, fingerprint
 from pinntk.folder import CHECKPOINT, CONFIG, RunFolder
 from pinntk.methods import Method
 from pinntk.pdes import PDE
 from pinntk.settings import RunSettings
 
-ELSEWHERE = {"trainer": {"accelerator": "cpu"}, "runs_dir": ".", "init_from": None, "callbacks": {}, "logger": {}}
+ELSEWHERE = {
+    "trainer": {"accelerator": "cpu"},
+    "runs_dir": ".",
+    "accept_edits": False,
+    "init_from": None,
+    "callbacks": {},
+    "logger": {},
+}
 """Where the run trained, wrote and began, and what watched it: none of it matters to its network."""
 
 
@@ -70,10 +79,15 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
         raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
     method = settings.build()
     try:
-        saved = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")["state_dict"]
+        checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")
+        saved = checkpoint["state_dict"]
         check_same_network(saved, method, folder.checkpoint)
         result = folder.result() or {}
     except BadInput as error:
         raise ValueError(str(error)) from error
     method.load_state_dict(saved)
+    then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(type(settings.pde), settings.method_class)
+    if edited := changes(then, now) if then and now else []:
+        text = f"{folder.path}: this run is of other code, changed since: {', '.join(edited)}"
+        warnings.warn(text, stacklevel=3)
     return TrainedRun(settings.pde, result, method.eval())

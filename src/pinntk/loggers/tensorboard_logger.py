@@ -59,7 +59,7 @@ class TensorBoard(Dashboard):
         assert self.writer is not None
         self._text("result", result, result["steps"])
         found = row(result)
-        metrics = {f"result/{name}": found.pop(name) for name in FIGURES}
+        metrics = {f"result/{name}": value for name in FIGURES if (value := found.pop(name)) is not None}
         self.writer.flush()  # first, as this makes a file of its own, and TensorBoard does not look back for long
         self.writer.add_hparams(found, metrics, run_name=".", global_step=result["steps"])
 

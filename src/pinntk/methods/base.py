@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import repeat
 from typing import Annotated, Any, ClassVar
 
@@ -28,6 +29,7 @@ from torch.optim import Optimizer
 from pinntk.collocation import Collocation
 from pinntk.discretization import DiscretizationSettings
 from pinntk.effect import Settings, without_effect
+from pinntk.fingerprint import fingerprint
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.points import PointSettings
@@ -101,7 +103,12 @@ class Method(pl.LightningModule):
         self.discretization = discretization
         self.seed = seed
         self.compiled = compile
-        self.network = Network(network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision])
+        self._untrained = partial(
+            Network, network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision]
+        )
+        self.network = self._untrained()
+        self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
+        """Gives the ``state_dict`` with which the run began, where that is not the seed's."""
         self.residuals = Residuals(pde, self.network)
         self.collocation = Collocation(self.residuals, points, seed)
         self.loss_residuals = self.residuals
@@ -193,6 +200,21 @@ class Method(pl.LightningModule):
     @property
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def comparable_losses(self) -> bool:
+        """Whether the logged losses are values of one function of the parameters over the whole run: the same points,
+        weights and targets all the time."""
+        every = self.points.resample_every
+        return every is None or every >= self.total_iterations
+
+    def initial_network(self) -> Network:
+        """The network as it was at iteration 0, made anew from the settings."""
+        network = self._untrained()
+        if self.initial_state is not None:
+            saved = self.initial_state()
+            network.load_state_dict({name.removeprefix("network."): value for name, value in saved.items()})
+        return network.to(self.device)
 
     @property
     def dtype_(self) -> torch.dtype:
@@ -296,6 +318,7 @@ class Method(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pinntk"] = {
+            "fingerprint": fingerprint(type(self.pde), type(self)),
             "iteration": self.iteration,
             "function_evaluations": self.function_evaluations,
             "seconds_per_phase": dict(self.seconds_per_phase),

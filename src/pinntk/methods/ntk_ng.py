@@ -92,5 +92,10 @@ class NTKNaturalGradient(AdamFirst):
 
     name: ClassVar[str] = "ntk_ng"
 
+    @property
+    def comparable_losses(self) -> bool:
+        one = not self.settings.adam.steps or not self.settings.natural_gradient.steps
+        return super().comparable_losses and (one or self.settings.natural_gradient.balance == "none")
+
     def plan(self) -> list[Phase]:
         return [*super().plan(), NaturalGradientPhase(self, self.settings.natural_gradient)]

@@ -175,6 +175,13 @@ class PhasedMethod(Method):
         return sum(phase.steps for phase in self.phases)
 
     @property
+    def comparable_losses(self) -> bool:
+        """Every phase draws points of its own, unless they are a grid."""
+        phases = [phase for phase in self.phases if phase.steps]
+        fixed = all(phase.resample_every is None or phase.resample_every >= phase.steps for phase in phases)
+        return fixed and (len(phases) < 2 or self.points.sampling == "grid")
+
+    @property
     def finished(self) -> bool:
         return self.iteration >= self.total_iterations or self._current >= len(self.phases)
 

@@ -68,6 +68,10 @@ class PINNNTK(Method):
     def total_iterations(self) -> int:
         return int(self.settings.steps)
 
+    @property
+    def comparable_losses(self) -> bool:
+        return super().comparable_losses and self.settings.update_every >= self.total_iterations
+
     def start(self, state: Mapping[str, Any] | None) -> None:
         adam: AdamSettings = self.settings.adam
         parameters = self.network.parameters()

@@ -124,6 +124,13 @@ class Preconditioned(PhasedMethod):
         """Whether P^-1 is differentiated, not applied beforehand."""
         return bool(self.settings.form == "direct")
 
+    @property
+    def comparable_losses(self) -> bool:
+        # The direct form always takes the whole grid, in images that are drawn where the problem has symmetries.
+        once = self.settings.form == "solved" or self.settings.refresh_every >= self.total_iterations
+        whole = self.direct and self.problem.images == 1
+        return bool(once and (whole or super().comparable_losses))
+
     def start(self, state: Mapping[str, Any] | None) -> None:
         self._drawn: tuple[int, Tensor, dict[str, Batch]] | None = None
         """The draw, the nodes' numbers, what the loss is made of."""

@@ -1,0 +1,152 @@
+"""What the measuring callbacks have in common: when they measure, and that nothing that they do ends a training."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+
+from pinntk.discretization import DiscretizationSettings
+from pinntk.methods import Method
+from pinntk.pdes.base import PDE
+
+
+class Measurement(pl.Callback):
+    """Base of the callbacks that only measure.
+
+    One of them writes what stands below. ``start`` always sees the method as it was at iteration 0, also where the
+    callback is new to a run that goes on or has finished: the network of iteration 0 is a function of the settings.
+    Whatever is raised in there is a line, and the training goes on; what failed is tried again when it is due again.
+
+    Args:
+        folder: where to write.
+        every: iterations between two measurements; rounded up to the method's blocks of ``log_every``.
+    """
+
+    file: ClassVar[str]
+    """What it writes; the name without its ending is the callback's in messages."""
+
+    def __init__(self, folder: str, every: int) -> None:
+        self.folder = Path(folder)
+        self.every = every
+        self.failed = False
+        """Whether something that was due could not be had, in this process."""
+        self._started = False
+        self._tried = -1
+
+    # --- what a measurement writes ------------------------------------------------------------------------------------
+
+    def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
+        """Raise BadInput, before anything is trained or written, where this problem cannot be measured."""
+        return
+
+    @abstractmethod
+    def start(self, method: Method) -> None:
+        """Measure what belongs to iteration 0, which is where the method stands."""
+
+    @abstractmethod
+    def measure(self, method: Method) -> None:
+        """Measure, along the training."""
+
+    @abstractmethod
+    def finish(self, method: Method) -> None:
+        """Write what has been found; the training is over, or interrupted."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """What decides what is measured: figures with other arguments are no continuation of these."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What has been found so far, for the checkpoint."""
+
+    @abstractmethod
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Take what ``record`` gave."""
+
+    # --- when ---------------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        self.check(pl_module.pde, pl_module.discretization)
+        if not self._started:
+            self._attempt(pl_module, self._start)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        if self.due(pl_module):
+            self._attempt(pl_module, self._measure)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        if self._started:
+            self._attempt(pl_module, self.finish)
+
+    def due(self, method: Method) -> bool:
+        """Whether to measure now, at the end of a block."""
+        return method.due(self.every, self._tried)
+
+    def _start(self, method: Method) -> None:
+        self._tried = method.iteration
+        if method.iteration:
+            self.say(
+                f"new at iteration {method.iteration}: what belongs to iteration 0 is made anew from the settings, what"
+                " belongs to those between cannot be had"
+            )
+        with at_start(method):
+            self.start(method)
+        self._started, self._tried = True, 0
+
+    def _measure(self, method: Method) -> None:
+        if not self._started:
+            self._start(method)
+        self._tried = method.iteration
+        self.measure(method)
+
+    def _attempt(self, method: Method, action: Callable[[Method], None]) -> None:
+        iteration = method.iteration
+        try:
+            action(method)
+        except Exception as error:  # whatever it is: no convergence, no memory, no disk
+            self.failed = True
+            text = str(error).strip().split("\n")[0]
+            self.say(f"nothing at iteration {iteration}: {type(error).__name__}: {text}; the training goes on")
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        print(f"callbacks.{self.file.split('.')[0]}: {text}", file=sys.stderr, flush=True)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        mine = {"arguments": self.arguments(), "started": self._started, "tried": self._tried}
+        return {**mine, "record": self.record()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict.get("arguments") != self.arguments():
+            self.say("the checkpoint has figures of other arguments or of an older version: begins anew")
+            return
+        self._started, self._tried = state_dict["started"], state_dict["tried"]
+        self.restore(state_dict["record"])
+
+
+@contextmanager
+def at_start(method: Method) -> Iterator[None]:
+    """Inside, the method has the parameters of iteration 0; afterwards its own again, bit for bit."""
+    own, iteration = method.network.vector(), method.iteration
+    if iteration:
+        method.network.assign(method.initial_network().vector())
+        method.iteration = 0
+    try:
+        yield
+    finally:
+        if iteration:
+            method.network.assign(own)
+            method.iteration = iteration
