@@ -21,11 +21,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+from pinntk import declaration
 from pinntk.checkpoints import check_same_network, read_checkpoint
+from pinntk.declaration import reference_of
 from pinntk.discretization import PreconditionerError
 from pinntk.errors import BadInput
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
+from pinntk.methods.base import DTYPES
 from pinntk.record import describe, last_lines
 from pinntk.references import Reference
 from pinntk.settings import RunSettings
@@ -68,8 +71,10 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
     if stored is not None:
         return stored
     torch.set_num_threads(settings.cores)
+    if settings.accelerator == "gpu":  # only here: whoever reads a sweep's settings leaves the GPUs alone
+        declaration.check(settings.pde, DTYPES[settings.precision], "cuda")
     try:
-        reference = settings.pde.reference()
+        reference = reference_of(settings.pde)
     except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
         raise BadInput(str(error)) from error
     try:
