@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
 from pinntk.conditioning import ConditionNumbers
+from pinntk.declaration import reference_of
 from pinntk.discretization import PreconditionerError, UnsolvedError
 from pinntk.errors import BadInput
 from pinntk.methods import Method
@@ -69,7 +70,7 @@ class Conditioning(pl.Callback):
         plain = self.record.get("plain")
         try:
             if plain is not None:
-                reference = pl_module.pde.reference().values
+                reference = reference_of(pl_module.pde).values
                 self._theorem1 = Theorem1(pl_module.pde, reference, plain["condition"])
         except ValueError as error:
             self.record["theorem1_undefined"] = str(error)

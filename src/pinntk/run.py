@@ -140,6 +140,7 @@ def _fit(
     """Train from ``iteration`` on, None being a new run, and write result.json; its content and the exit code."""
     # By name: this package does not depend on the callbacks that watch it.
     error = get_class("pinntk.callbacks.ErrorAgainstReference")(reference, settings.evaluate_every)
+    solution = get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every)
     stop = StopOnSignal()
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
@@ -154,7 +155,7 @@ def _fit(
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
             get_class("pinntk.callbacks.Progress")(error, folder.path / PROGRESS),
-            get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every),
+            solution,
         ],
         default_root_dir=folder.path,
         enable_checkpointing=False,
@@ -181,6 +182,7 @@ def _fit(
     if status == "failed":
         say(f"failed: {failure}: {folder.path}")
         return result, 1
+    solution.write(method)  # only now: nothing that a picture does may cost the result
     if status == "interrupted":
         without = " without overwrite=true" if settings.overwrite else ""
         say(f"interrupted at iteration {method.iteration}; the same command{without} goes on from there: {folder.path}")
