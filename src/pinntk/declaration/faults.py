@@ -18,7 +18,15 @@ T = TypeVar("T")
 
 
 class Fault(ValueError):
-    """What is wrong, and what is allowed."""
+    """What is wrong, and what is allowed, in one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
+
+
+def one_line(text: str) -> str:
+    """A text without the line breaks that a value in it may have."""
+    return " ".join(text.split())
 
 
 def called(pde: PDE, what: str, function: Callable[[], T]) -> T:

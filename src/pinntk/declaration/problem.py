@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pinntk.declaration.faults import Fault, called, kind, listed, number
+from pinntk.declaration.faults import Fault, called, kind, listed, number, one_line
 from pinntk.declaration.terms import term_faults
 from pinntk.errors import BadInput, allowed
 from pinntk.pdes.base import PDE, Term
@@ -50,7 +50,7 @@ def check(pde: PDE, dtype: torch.dtype = torch.float64, device: torch.device | s
     except ValueError as error:  # the problem's own, about its coefficients
         raise BadInput(str(error)) from error
     if faults:
-        raise BadInput(*(f"pde={name}: {fault}" for fault in faults))
+        raise BadInput(*(one_line(f"pde={name}: {fault}") for fault in faults))
 
 
 def _box(pde: PDE) -> Iterator[str]:
