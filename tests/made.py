@@ -88,7 +88,7 @@ class Torus(ExactPDE):
 
 def made(base: type[PDE] = Cooling, **attributes: Any) -> PDE:
     """A problem that differs from another in these attributes of its class."""
-    namespace = {"__module__": __name__, "name": "case", **attributes}
-    found = type(base)("Case", (base,), namespace)()
+    kind: Any = type(base)
+    found = kind("Case", (base,), {"__module__": __name__, "name": "case", **attributes})()
     assert isinstance(found, PDE)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -16,15 +17,20 @@ from conftest import FAST, Cli, arrays_of, result_of, rows_of
 from made import Cooling, Saddle, TimeFirst, Torus, made
 from torch import Tensor
 
+import pinntk
+from pinntk import status
 from pinntk.cli import compose
 from pinntk.collocation import Collocation
 from pinntk.declaration import check, reference_of
 from pinntk.errors import BadInput
+from pinntk.loggers.dashboard import row
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE, Term, periodic, value, vanishing
 from pinntk.pdes.convection import Convection
 from pinntk.points import PointSettings, sample
+from pinntk.published import published_row
 from pinntk.references import Reference
+from pinntk.report.write import write_report
 from pinntk.residuals import Residuals
 from pinntk.run import run
 from pinntk.settings import RunSettings
@@ -178,7 +184,7 @@ def test_a_wrong_problem_is_a_line(case: str) -> None:
 
 def test_a_missing_evaluation_shape_is_the_default_for_x_and_t() -> None:
     terms = Torus().terms()
-    box = {"coordinates": ("x",), "lower": (0.0,), "upper": (1.0,)}
+    box: dict[str, Any] = {"coordinates": ("x",), "lower": (0.0,), "upper": (1.0,)}
     case = made(Saddle, evaluation_points=PDE.evaluation_points, terms=lambda self: terms, **box)
     assert "evaluation_shape=(257, 101) (the default); allowed" in line_of(case)
 
@@ -256,7 +262,7 @@ def test_residuals_of_the_solution_vanish_on_the_drawn_points(kind: type[Cooling
 def test_an_initial_value_problem_in_time_alone() -> None:
     decay = Term("residual", "interior", ("u", "u_t"), lambda s: s["u_t"] + s["u"])
     start = Term("start", "initial", ("u",), lambda s: s["u"] - 1)
-    box = {"coordinates": ("t",), "lower": (0.0,), "upper": (1.0,), "evaluation_shape": (11,)}
+    box: dict[str, Any] = {"coordinates": ("t",), "lower": (0.0,), "upper": (1.0,), "evaluation_shape": (11,)}
     check(made(terms=lambda self: (decay, start), **box))
     walls = Term("walls", "boundary", ("u",), vanishing)
     assert "allowed: initial, interior" in line_of(made(terms=lambda self: (decay, walls), **box))
@@ -316,6 +322,7 @@ def test_a_wrong_reference_is_a_line(case: str) -> None:
 
 USERS = """
 import math
+from typing import Literal
 import numpy as np
 import torch
 from made import Cooling, Saddle, TimeFirst, Torus
@@ -333,6 +340,14 @@ class Hollow(Cooling):
     def reference(self):
         return Reference(np.full(231, np.nan), 0.0)
 
+class Worded(Cooling):
+    name = "worded"
+    start: Literal["sine", "bump"]
+    speeds: tuple[float, ...]
+    flipped: bool
+    shift: float
+    turns: int
+
 class Abstract(ExactPDE):
     name = "abstract"
 """
@@ -348,9 +363,9 @@ def users(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def train(name: str, *words: str) -> Any:
         module = "broken_problems" if name == "Broken" else "users_problems"
-        (cli.folder / f"conf/pde/{name.lower()}.yaml").write_text(
-            f"# @package _global_\npde: {{_target_: {module}.{name}}}\n"
-        )
+        spec = {"_target_": f"{module}.{name}", **(WORDS if name == "Worded" else {})}
+        text = f"# @package _global_\npde: {json.dumps(spec)}\n"
+        (cli.folder / f"conf/pde/{name.lower()}.yaml").write_text(text)
         return cli("--config-dir", "conf", *FAST, f"pde={name.lower()}", *words)
 
     return train
@@ -419,3 +434,43 @@ def test_a_problem_that_reads_no_key_of_ours(tmp_path: Any) -> None:
     with pytest.raises(BadInput, match="unknown key"):
         run(config)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_problem_without_conditions_is_watched_and_reported(users: Callable[..., Any], cli: Cli) -> None:
+    watched = ["callbacks=[ntk_drift,hessian_norm,ntk_forecast]", "callbacks.ntk_forecast.steps=20"]
+    small = [f"callbacks.{name}.interior=15" for name in ("ntk_drift", "hessian_norm", "ntk_forecast")]
+    ended = users("Torus", "width=4", *watched, *small)
+    assert (ended.code, ended.err) == (0, "")
+    folder = cli.run_folder()
+    names = {path.name for path in folder.glob("*.png")}
+    assert names == {"solution.png", "ntk_drift.png", "hessian_norm.png", "ntk_forecast.png"}
+    written = write_report(cli.folder / "runs", cli.folder / "report")
+    assert not [line for line in written if "cannot" in line]
+    assert {"fig1a.png", "kernel_torus.png", "fig1b.png"} <= set(os.listdir(cli.folder / "report"))
+
+
+WORDS = {"start": "sine", "speeds": [1.0, 2.5], "flipped": False, "shift": 0.123456789, "turns": 3}
+
+
+def test_coefficients_that_are_words_lists_and_switches(
+    users: Callable[..., Any], cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = users("Worded", "logger=tensorboard", "pde.start=bump", "pde.flipped=true", "evaluate_every=10")
+    assert (ended.code, ended.err) == (0, "")
+    result = result_of(cli.run_folder())
+    expected = {"start": "bump", "speeds": [1.0, 2.5], "flipped": True, "shift": 0.123456789, "turns": 3}
+    assert result["pde_parameters"] == expected
+    text = "start=bump, speeds=[1.0, 2.5], flipped=true, shift=0.123457, turns=3"
+    assert row(result)["coefficients"] == text
+    capsys.readouterr()
+    assert status.main([str(cli.folder / "runs"), "--once"]) == 0
+    (_, _, line) = capsys.readouterr().out.splitlines()
+    assert "worded start=bump speeds=[1.0, 2.5] flipped=true shift=0.1235 turns=3  adam" in line
+    assert not [line for line in write_report(cli.folder / "runs", cli.folder / "report") if "cannot" in line]
+    assert "speeds = [1.0, 2.5]" in (cli.folder / "report" / "table2.md").read_text()
+    assert pinntk.load(cli.run_folder()).pde.parameters() == expected
+
+
+def test_a_problem_of_a_published_name_with_words() -> None:
+    assert published_row("wave", {"a": "four", "C": 4.0}) is None
+    assert published_row("wave", {"a": 4, "C": 4.0}) is not None

@@ -115,14 +115,14 @@ def test_pixels_show_prediction_and_reference(pde: Any) -> None:
 
 def grid(names: str, *shape: int) -> PDE:
     """A problem on the box of edges 1, 2, 3 ... in these coordinates."""
-    box = {"lower": (0.0,) * len(names), "upper": tuple(range(1, 1 + len(names)))}
+    box: dict[str, Any] = {"lower": (0.0,) * len(names), "upper": tuple(range(1, 1 + len(names)))}
     return made(coordinates=tuple(names), evaluation_shape=shape, **box)
 
 
 def values_on(pde: PDE) -> Array:
     """1 x + 10 y + 100 z + 1000 t, in the order of the coordinates."""
     weight = {"x": 1, "y": 10, "z": 100, "t": 1000}
-    return pde.evaluation_points() @ np.array([weight[name] for name in pde.coordinates])
+    return np.asarray(pde.evaluation_points() @ np.array([weight[name] for name in pde.coordinates]))
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_scattered_points_on_a_line_are_curves_in_order() -> None:
     pde = made(coordinates=("x",), lower=(0.0,), upper=(1.0,), evaluation_points=lambda self: places)
     left, _ = draw(pde, np.array([5.0, 1.0, 9.0]), np.array([1.0, 1.0, 1.0]), "adam").axes
     curves = {line.get_label(): line for line in left.lines}
-    assert list(curves["prediction"].get_xdata()) == [0.1, 0.5, 0.9]
-    assert list(curves["prediction"].get_ydata()) == [1, 5, 9]
+    np.testing.assert_array_equal(curves["prediction"].get_xdata(), [0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(curves["prediction"].get_ydata(), [1, 5, 9])
 
 
 class Taker(MetricsCSV):

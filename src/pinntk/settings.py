@@ -245,7 +245,7 @@ def component(values: Any, key: str, base: type[T], messages: list[str]) -> type
         messages.append(f"{key}._target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
         return None
     if inspect.isabstract(found):
-        lacking = ", ".join(sorted(found.__abstractmethods__))
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         messages.append(f"{key}._target_={target}: has no {lacking}; allowed is a class that defines them")
         return None
     return found

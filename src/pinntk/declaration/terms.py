@@ -38,7 +38,7 @@ def term_faults(pde: PDE, terms: Sequence[Term], dtype: torch.dtype, device: tor
     regions = dict.fromkeys(term.region for term in terms)
     drawn = sample(counts, pde.coordinates, pde.lower, pde.upper, tuple(regions), seed=0)
     for region in regions:
-        together = []
+        together: list[str | Operator] = []
         for term in (term for term in terms if term.region == region):
             try:
                 _Evaluation(pde, network, term, torch.from_numpy(drawn[region]).to(device, dtype)).check()
