@@ -406,7 +406,8 @@ def test_scattered_reference_values(users: Callable[..., Any], cli: Cli) -> None
 
 def test_the_names_of_a_runs_own_figures_are_no_terms_names(cli: Cli) -> None:
     watched = "callbacks=[ntk_drift,hessian_norm,ntk_forecast,conditioning]"
-    small = ["callbacks.ntk_forecast.steps=3", "callbacks.conditioning.discretization={cells:20}"]
+    small = [f"callbacks.{name}.interior=5" for name in ("ntk_drift", "hessian_norm", "ntk_forecast")]
+    small += ["callbacks.ntk_forecast.steps=3", "callbacks.conditioning.discretization={cells:20}"]
     trials = {
         "gdnd": "method.adam.steps=2 method.lbfgs.steps=2 method.nncg.steps=1",
         "gdnd_theory": "method.descent.steps=1 method.newton.steps=1",
