@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from pinntk.declaration import check
+from pinntk.errors import BadInput
 from pinntk.pdes.base import PDE, Array, ExactPDE, Term, value, vanishing
 from pinntk.references import Reference
 
@@ -92,3 +96,22 @@ def made(base: type[PDE] = Cooling, **attributes: Any) -> PDE:
     found = kind("Case", (base,), {"__module__": __name__, "name": "case", **attributes})()
     assert isinstance(found, PDE)
     return found
+
+
+EQUATION = Term("residual", "interior", ("u_t", "u_xx"), lambda s: s["u_t"] - s["u_xx"])
+
+
+def with_term(**changes: Any) -> PDE:
+    """A problem whose second term is the value at t = 0, with changes."""
+    term = replace(Term("start", "initial", ("u",), value, lambda x: (torch.sin(math.pi * x[:, 0]),)), **changes)
+    return made(terms=lambda self: (EQUATION, term))
+
+
+def line_of(pde: PDE, dtype: torch.dtype = torch.float64) -> str:
+    """The only line about a problem."""
+    with pytest.raises(BadInput) as caught:
+        check(pde, dtype)
+    (line,) = caught.value.messages
+    assert "\n" not in line
+    assert "allowed" in line or " ended in " in line
+    return line
