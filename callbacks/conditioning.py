@@ -16,6 +16,7 @@ from pinntk.callbacks.files import write_figure
 from pinntk.callbacks.measurement import Measurement
 from pinntk.collocation import Collocation
 from pinntk.conditioning import ConditionNumbers
+from pinntk.declaration import reference_of
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError, UnsolvedError
 from pinntk.errors import BadInput
 from pinntk.methods import Method
@@ -92,7 +93,7 @@ class Conditioning(Measurement):
         if "plain" not in self.found or "theorem1_undefined" in self.found:
             return None
         try:
-            self._theorem1 = Theorem1(pde, pde.reference().values, self.found["plain"]["condition"])
+            self._theorem1 = Theorem1(pde, reference_of(pde).values, self.found["plain"]["condition"])
         except ValueError as error:
             self.found["theorem1_undefined"] = str(error)
         return self._theorem1

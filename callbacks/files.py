@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,30 @@ from matplotlib.image import imsave
 from pinntk.pdes.base import Array
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Another name in the same folder: renamed to ``path`` once it is written, removed where that fails."""
+    part = path.with_suffix(f".part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Compressed, as an .npz file."""
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, **arrays)
-    os.replace(part, path)
+    with _whole(path) as part:
+        np.savez_compressed(part, **arrays)
 
 
 def write_figure(path: Path, figure: Figure) -> None:
     """As a .png file."""
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=130)
-    os.replace(part, path)
+    with _whole(path) as part:
+        figure.savefig(part, dpi=130)
 
 
 def write_pixels(path: Path, values: Array, scale: Array) -> None:
     """As a .png file, a pixel for each value, the first row lowest; the colours span the range of ``scale``."""
-    part = path.with_suffix(".part.png")
-    imsave(part, values, vmin=scale.min(), vmax=scale.max(), origin="lower")
-    os.replace(part, path)
+    with _whole(path) as part:
+        imsave(part, values, vmin=scale.min(), vmax=scale.max(), origin="lower")

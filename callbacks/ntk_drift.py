@@ -28,7 +28,8 @@ class NTKDrift(Measurement):
     """``Delta K(t) = |K(0) - K(t)|_2 / |K(0)|_2`` on fixed points, for K and for its diagonal blocks K_uu and K_rr.
 
     Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,); ``drift``,
-    ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`pinntk.spectra.Spectrum`);
+    ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`pinntk.spectra.Spectrum`),
+    nan for K_uu where a problem has no conditions;
     ``spectrum_start_<block>`` and ``spectrum_end_<block>`` (descending eigenvalues), and with ``keep_kernel`` the
     kernel at the start, ``kernel_start`` (N, N). Kernels are computed in float64 whatever the run's precision.
 
@@ -97,6 +98,7 @@ class NTKDrift(Measurement):
             f"ntk_{figure}_{name}": value
             for figure, values in found.items()
             for name, value in zip(BLOCKS, values, strict=True)
+            if len(now[name])  # K_uu has no rows where a problem has no conditions
         }
         for logger in method.loggers:
             logger.log_metrics(named, step=method.iteration)
@@ -115,7 +117,8 @@ def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Met
     left, right = figure.subplots(1, 2)
     curves = {}
     for k, name in enumerate(BLOCKS):
-        left.plot(iterations, drift[:, k], label=name)
+        if not np.isnan(drift[:, k]).all():
+            left.plot(iterations, drift[:, k], label=name, color=f"C{k}")
         for when, line in (("start", "--"), ("end", "-")):
             curves[f"{name}, {when}"] = spectra[f"spectrum_{when}_{name}"], {"color": f"C{k}", "linestyle": line}
     eigenvalues(right, curves)

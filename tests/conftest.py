@@ -19,7 +19,7 @@ import torch
 from pinntk.cli import main
 from pinntk.methods import Method
 
-pytest.register_assert_rewrite("jacobians", "training")  # a failed assert of theirs shows its values, too
+pytest.register_assert_rewrite("jacobians", "made", "training")  # a failed assert of theirs shows its values, too
 
 FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.log_every=10 width=10".split()
 """A run of well under a second."""

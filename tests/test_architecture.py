@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {"points", "discretization", "effect"},
     {"pdes", "conditioning"},
     {"residuals"},
-    {"ntk", "collocation"},
+    {"ntk", "collocation", "declaration"},
     {"loss", "theorem1", "spectra"},
     {"hessian"},
     {"optim"},

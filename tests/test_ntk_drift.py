@@ -10,10 +10,12 @@ import pytest
 import torch
 from conftest import arrays_of
 from jacobians import dense_jacobian
+from made import Torus
 from training import fit, make, stop_at
 
 from pinntk.callbacks import NTKDrift, TimedCheckpoint
 from pinntk.callbacks.kernel_points import fixed_batches
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import Method
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.poisson1d import Poisson1D
@@ -92,3 +94,23 @@ def test_cut_and_resumed_it_is_the_same_record(cut: int, tmp_path: Path, monkeyp
 def test_bad_arguments_are_refused(bad: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="=0"):
         drift(tmp_path, **bad)
+
+
+def test_a_problem_without_conditions(tmp_path: Path) -> None:
+    """K is K_rr, and K_uu has no rows: its figures are nan in the file and in no logger."""
+    method = make(Torus(), steps=40, log_every=10)
+    logger = MetricsCSV(tmp_path)
+    fit(method, [drift(tmp_path, keep_kernel=True)], logger=logger)
+    expected, inner = dense_kernel(method)
+    assert inner == len(expected)
+    saved = arrays_of(tmp_path / "ntk_drift.npz")
+    start = saved["kernel_start"]
+    change = np.linalg.norm(start - expected, 2) / np.linalg.norm(start, 2)
+    np.testing.assert_allclose(saved["drift"][-1], np.array([change, np.nan, change]), rtol=1e-9)
+    for figure in ("drift", "largest", "smallest", "effective_rank"):
+        assert np.isnan(saved[figure][:, 1]).all()
+        np.testing.assert_array_equal(saved[figure][:, 0], saved[figure][:, 2])
+    assert saved["spectrum_end_K_uu"].shape == (0,)
+    assert "ntk_drift_K_rr" in logger.columns
+    assert not any("K_uu" in name for name in logger.columns)
+    assert (tmp_path / "ntk_drift.png").stat().st_size > 10_000

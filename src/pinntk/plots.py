@@ -19,8 +19,13 @@ def eigenvalues(panel: Axes, curves: Mapping[str, tuple[Array, Mapping[str, Any]
 
     Args:
         panel: where to draw.
-        curves: label -> eigenvalues in descending order, and how to draw them.
+        curves: label -> eigenvalues in descending order, and how to draw them; a block without rows has none.
     """
+    curves = {label: curve for label, curve in curves.items() if len(curve[0])}
+    if not curves:
+        panel.set_axis_off()
+        panel.text(0.5, 0.5, "no residuals", transform=panel.transAxes, ha="center")
+        return
     for label, (values, style) in curves.items():
         panel.plot(np.arange(1, len(values) + 1), np.maximum(values, 1e-300), label=label, **style)
     top = max(float(values[0]) for values, _ in curves.values())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, model_validator
 from scipy.stats import qmc
 
+from pinntk.errors import allowed
 from pinntk.network import STRICT
 
 Array = NDArray[np.float64]
@@ -89,6 +90,13 @@ def unit_points(sampling: str, n: int, d: int, rng: np.random.Generator) -> Arra
     return _SAMPLERS[sampling](n, d, rng)
 
 
+def regions_of(coordinates: Sequence[str]) -> tuple[str, ...]:
+    """The regions that a problem with these coordinates has: ``initial`` needs a t, the faces a space coordinate."""
+    space, time = any(c != "t" for c in coordinates), "t" in coordinates
+    has = {"interior": True, "initial": time, "boundary": space, "periodic": space}
+    return tuple(region for region in REGIONS if has[region])
+
+
 def sample(
     settings: PointSettings,
     coordinates: Sequence[str],
@@ -102,12 +110,13 @@ def sample(
     """Draw the points of each region.
 
     Regions: ``interior`` (the box), ``initial`` (the face t = lower), ``boundary`` (both faces of every space
-    coordinate, the points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first coordinate,
-    n on the lower face followed by their n images on the upper one.
+    coordinate, the points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first space
+    coordinate, n on the lower face followed by their n images on the upper one. Where t stands among the coordinates
+    changes the columns, not the points.
 
     Args:
         settings: counts and kind of sampling.
-        coordinates: names of the coordinates; ``t``, if there is one, stands last.
+        coordinates: their names; ``t`` is the time.
         lower, upper: the box.
         regions: which regions to draw.
         seed: of the run.
@@ -115,14 +124,21 @@ def sample(
 
     Returns:
         region -> (n, d) float64.
+
+    Raises:
+        ValueError: a region is not one of `regions_of`.
     """
+    known = regions_of(coordinates)
+    if unknown := [region for region in regions if region not in known]:
+        raise ValueError(f"region {unknown[0]!r}: {allowed(unknown[0], known)}")
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     d = len(coordinates)
     space = [c for c in range(d) if coordinates[c] != "t"]
+    time = [c for c in range(d) if coordinates[c] == "t"]
 
     def face(fixed: dict[int, float], n: int, rng: np.random.Generator) -> Array:
         """n points of the box with the given coordinates held; a face that is one point is that point."""
-        free = [c for c in range(d) if c not in fixed]
+        free = [c for c in [*space, *time] if c not in fixed]
         unit = unit_points(settings.sampling, n, len(free), rng) if free else np.zeros((1, 0))
         points = np.empty((len(unit), d))
         for c, value in fixed.items():
@@ -136,16 +152,17 @@ def sample(
         if region == "interior":
             drawn[region] = face({}, settings.interior, rng)
         elif region == "initial":
-            drawn[region] = face({d - 1: low[d - 1]}, settings.initial, rng)
+            drawn[region] = face({c: low[c] for c in time}, settings.initial, rng)
         elif region == "boundary":
             faces = [(c, side[c]) for c in space for side in (low, high)]
             share, rest = divmod(settings.boundary, len(faces))
             counts = [max(1, share + (i < rest)) for i in range(len(faces))]
             drawn[region] = np.concatenate([face({c: v}, n, rng) for (c, v), n in zip(faces, counts, strict=True)])
         else:
-            first = face({0: low[0]}, settings.boundary, rng)
+            c = space[0]
+            first = face({c: low[c]}, settings.boundary, rng)
             image = first.copy()
-            image[:, 0] = high[0]
+            image[:, c] = high[c]
             drawn[region] = np.concatenate([first, image])
     return drawn
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 METHODS = {
     "pinn_ntk": "PINN-NTK",
@@ -43,13 +44,18 @@ class PublishedRow:
         """The problem as a table names it: "burgers", "wave, a = 4"."""
         return ", ".join([self.pde, *(f"{name} = {self.parameters[name]:g}" for name in self.named)])
 
-    def fits(self, pde: str, parameters: Mapping[str, float]) -> bool:
+    def fits(self, pde: str, parameters: Mapping[str, Any]) -> bool:
         """Whether a problem with these coefficients is this row's."""
         return (
             pde == self.pde
             and parameters.keys() == self.parameters.keys()
-            and all(math.isclose(parameters[name], value, rel_tol=1e-9) for name, value in self.parameters.items())
+            and all(_close(parameters[name], value) for name, value in self.parameters.items())
         )
+
+
+def _close(given: Any, value: float) -> bool:
+    """Whether a coefficient, which in a problem of the same name may be a word, is this number."""
+    return isinstance(given, int | float) and math.isclose(given, value, rel_tol=1e-9)
 
 
 TABLE_2 = (
@@ -81,6 +87,6 @@ TABLE_2 = (
 )
 
 
-def published_row(pde: str, parameters: Mapping[str, float]) -> PublishedRow | None:
+def published_row(pde: str, parameters: Mapping[str, Any]) -> PublishedRow | None:
     """The row for a problem with these coefficients; None where nothing is published for them."""
     return next((row for row in TABLE_2 if row.fits(pde, parameters)), None)

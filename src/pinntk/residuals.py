@@ -90,7 +90,7 @@ class Residuals:
             return Batch(
                 points,
                 self.network.features(points, self.streams_of[region]),
-                tuple(term.fields(points) for term in self.terms_of[region]),
+                tuple(_placed(term.fields(points), points) for term in self.terms_of[region]),
             )
 
     def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
@@ -111,6 +111,12 @@ class Residuals:
             term.name: term.residual(values, *fields)
             for term, fields in zip(self.terms_of[region], batch.fields, strict=True)
         }
+
+
+def _placed(fields: tuple[Tensor, ...], points: Tensor) -> tuple[Tensor, ...]:
+    """A term's data in the points' dtype and on their device: tables are often float64 and on the processor."""
+    tensors = (torch.as_tensor(field, device=points.device) for field in fields)
+    return tuple(field.to(points.dtype) if field.is_floating_point() else field for field in tensors)
 
 
 def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:

@@ -17,13 +17,16 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
 
+from pinntk import declaration
 from pinntk.checkpoints import check_same_network, read_checkpoint, start_from
+from pinntk.declaration import reference_of
 from pinntk.discretization import PreconditionerError
 from pinntk.errors import BadInput
 from pinntk.fingerprint import changes, fingerprint
 from pinntk.finished import News, news, take_up
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
+from pinntk.methods.base import DTYPES
 from pinntk.record import describe, last_lines
 from pinntk.references import Reference
 from pinntk.settings import RunSettings
@@ -57,6 +60,8 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
     if result is not None and not wanted:
         return _report(settings, folder, result, wanted)
     torch.set_num_threads(settings.cores)
+    if settings.accelerator == "gpu":  # only here: whoever reads a sweep's settings leaves the GPUs alone
+        declaration.check(settings.pde, DTYPES[settings.precision], "cuda")
     reference = None
     if result is None:
         measurements(settings, folder)  # those that cannot measure this problem are refused before anything is written
@@ -75,7 +80,7 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
 
 def _reference(settings: RunSettings) -> Reference:
     try:
-        return settings.pde.reference()
+        return reference_of(settings.pde)
     except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
         raise BadInput(str(error)) from error
 
@@ -159,6 +164,7 @@ def _fit(
     """Train from ``iteration`` on, None being a new run, and write result.json; its content and the exit code."""
     # By name: this package does not depend on the callbacks that watch it.
     error = get_class("pinntk.callbacks.ErrorAgainstReference")(reference, settings.evaluate_every)
+    solution = get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every)
     stop = StopOnSignal()
     callbacks = instances(settings, "callbacks", folder, iteration or 0)
     trainer = make_trainer(
@@ -171,7 +177,7 @@ def _fit(
             # After those that measure, so that it saves what they measured.
             get_class("pinntk.callbacks.TimedCheckpoint")(folder.checkpoint, settings.checkpoint.every_seconds),
             get_class("pinntk.callbacks.Progress")(error, folder.path / PROGRESS),
-            get_class("pinntk.callbacks.SolutionPlot")(folder.path, reference, settings.evaluate_every),
+            solution,
         ],
         loggers.values(),
     )
@@ -190,6 +196,7 @@ def _fit(
     if status == "failed":
         say(f"failed: {failure}: {folder.path}")
         return result, 1
+    solution.write(method)  # only now: nothing that a picture does may cost the result
     if status == "interrupted":
         without = " without overwrite=true" if settings.overwrite else ""
         say(f"interrupted at iteration {method.iteration}; the same command{without} goes on from there: {folder.path}")

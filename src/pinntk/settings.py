@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -20,10 +21,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
+from pinntk import declaration
 from pinntk.discretization import DiscretizationSettings
 from pinntk.errors import BadInput
 from pinntk.folder import CHECKPOINT, check_writable
 from pinntk.methods import Method, MethodSettings
+from pinntk.methods.base import DTYPES
 from pinntk.network import Features, NetworkSettings
 from pinntk.pdes import PDE
 from pinntk.points import PointSettings
@@ -135,6 +138,7 @@ class RunSettings(BaseModel):
         return settings
 
     def _check_together(self) -> None:
+        declaration.check(self.pde, DTYPES[self.precision])  # first: the others ask it for its terms and its box
         messages = []
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
@@ -248,10 +252,17 @@ def component(values: Any, key: str, base: type[T], messages: list[str]) -> type
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        messages.append(f"{key}._target_={target}: cannot be imported ({error}); allowed: a {base.__qualname__} class")
+    except Exception as error:  # whatever somebody's file may raise
+        text = str(error).strip().split("\n")[0]
+        if not isinstance(error, ImportError | AttributeError | ValueError):
+            text = f"{type(error).__name__}: {text}"
+        messages.append(f"{key}._target_={target}: cannot be imported ({text}); allowed: a {base.__qualname__} class")
         return None
     if not (isinstance(found, type) and issubclass(found, base)):
         messages.append(f"{key}._target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
+        return None
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        messages.append(f"{key}._target_={target}: has no {lacking}; allowed is a class that defines them")
         return None
     return found

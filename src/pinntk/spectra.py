@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -19,13 +20,13 @@ SMALL = 64
 
 
 def spectral_norm(matrix: Tensor) -> float:
-    """Largest absolute eigenvalue of a symmetric matrix."""
-    return float(torch.linalg.eigvalsh(matrix).abs().max())
+    """Largest absolute eigenvalue of a symmetric matrix; nan of one without rows."""
+    return float(torch.linalg.eigvalsh(matrix).abs().max()) if len(matrix) else math.nan
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of a kernel, or of one of its diagonal blocks."""
+    """Eigenvalues of a kernel, or of one of its diagonal blocks; all figures of a block without rows are nan."""
 
     values: Tensor
     """(N,), the largest first; those that rounding made negative are 0."""
@@ -38,7 +39,7 @@ class Spectrum:
     @property
     def largest(self) -> float:
         """``|K|_2``."""
-        return float(self.values[0])
+        return float(self.values[0]) if len(self.values) else math.nan
 
     @property
     def smallest(self) -> float:
@@ -46,11 +47,13 @@ class Spectrum:
 
         For ``|grad L|^2 = r^T K r >= lambda_min |r|^2`` (Liu, Zhu, Belkin 2022, section 3.1).
         """
-        return float(self.values[-1])
+        return float(self.values[-1]) if len(self.values) else math.nan
 
     @property
     def effective_rank(self) -> float:
         """``exp(-sum p log p)`` with ``p = lambda / Tr K`` (Roy, Vetterli 2007): how many directions count."""
+        if not len(self.values):
+            return math.nan
         p = self.values / self.values.sum()
         return float(torch.exp(-torch.special.xlogy(p, p).sum()))
 

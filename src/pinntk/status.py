@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pinntk.errors import Arguments, refusing
+from pinntk.errors import Arguments, refusing, show
 from pinntk.folder import LOCK, PROGRESS
 from pinntk.reading import Run, find_runs
 
@@ -54,11 +54,16 @@ class Line:
             iteration = "starting" if self.state == "running" else "–"
         else:
             iteration = f"{self.iteration:,}" + (f" / {self.total:,}" if self.total is not None else "")
-        problem = " ".join([run.pde, *(f"{name}={value:.4g}" for name, value in run.parameters.items())])
+        problem = " ".join([run.pde, *(f"{name}={_text(value)}" for name, value in run.parameters.items())])
         setting = f"w{run.width} {run.budget} {run.settings_hash}"
         error = "–" if self.l2re is None else f"{self.l2re:.2e}"
         times = [duration(self.left), duration(self.seconds)]
         return [self.state, problem, run.method, iteration, error, *times, str(run.seed), setting]
+
+
+def _text(value: Any) -> str:
+    """A coefficient: numbers to four digits, words, switches and lists as one types them."""
+    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else show(value)
 
 
 def duration(seconds: float | None) -> str:

@@ -70,7 +70,7 @@ class Streams:
                     allowed = ", ".join(["u", *once, *twice])
                     raise ValueError(f"stream {name!r}: allowed are {allowed}")
             if operators.setdefault(one.name, one) != one:
-                raise ValueError(f"stream {one.name!r}: two operators have this name")
+                raise ValueError(f"stream {one.name!r}: two operators have this name; allowed are names that differ")
         bent = {twice.index(n) for o in operators.values() for n in o.coefficients if n in twice}
         # First derivatives that enter a second one stand in front.
         self.first = (*sorted(bent), *sorted(needed - bent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -130,5 +131,12 @@ def identity(folder: Path) -> dict[str, str]:
 def row(result: Mapping[str, Any]) -> dict[str, Any]:
     """A run's row in the table of all runs; coefficients as "a=4, c=1"."""
     found = {name: result[key] for name, key in ROW.items()}
-    coefficients = ", ".join(f"{name}={value:g}" for name, value in found["coefficients"].items())
+    coefficients = ", ".join(f"{name}={_text(value)}" for name, value in found["coefficients"].items())
     return {**found, "coefficients": coefficients}
+
+
+def _text(value: Any) -> str:
+    """A coefficient as one types it: a number, a word, a switch, a list."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value)
+    return f"{value:g}"

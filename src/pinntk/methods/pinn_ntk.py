@@ -9,9 +9,11 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.discretization import DiscretizationSettings
 from pinntk.loss import BlockedLoss
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.methods.schedule import AdamSettings, ExponentialSchedule
+from pinntk.pdes.base import PDE
 
 Balance = Literal["blocks", "terms"]
 
@@ -63,6 +65,16 @@ class PINNNTK(Method):
 
     name: ClassVar[str] = "pinn_ntk"
     optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
+        super().check(pde, settings, discretization)
+        assert isinstance(settings, cls.Settings)
+        if settings.balance == "blocks" and set(pde.regions()) == {"interior"}:
+            raise ValueError(
+                f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation;"
+                " allowed are problems with an initial, boundary or periodic term"
+            )
 
     @property
     def total_iterations(self) -> int:

@@ -75,9 +75,9 @@ def vanishing(values: dict[str, Tensor]) -> Tensor:
 class PDE(BaseModel, ABC):
     """Base of the problems; fields of a subclass are its coefficients, validated on construction.
 
-    Class attributes: ``name``; ``coordinates`` (t last, where there is a t); ``lower`` and ``upper``, the box;
-    ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``Discretization``, the settings
-    of the discrete form, None where there is none.
+    Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
+    the box; ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``Discretization``, the
+    settings of the discrete form, None where there is none. `pinntk.declaration` checks them before a run begins.
     """
 
     model_config = STRICT
@@ -133,9 +133,18 @@ class PDE(BaseModel, ABC):
         """The evaluation grid, (n, d), last coordinate fastest."""
         return np.stack(np.meshgrid(*self.evaluation_axes(), indexing="ij"), axis=-1).reshape(-1, len(self.coordinates))
 
+    def grid_axes(self) -> tuple[Array, ...] | None:
+        """The axes of the grid that ``evaluation_points`` are; None where a problem has scattered ones of its own."""
+        try:
+            axes = tuple(np.asarray(axis, dtype=np.float64) for axis in self.evaluation_axes())
+            grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(self.coordinates))
+        except (TypeError, ValueError):  # an evaluation_shape that does not fit, and is not used
+            return None
+        return axes if np.array_equal(grid, self.evaluation_points()) else None
+
     def parameters(self) -> dict[str, Any]:
-        """The coefficients by name."""
-        return self.model_dump()
+        """The coefficients by name, as JSON has them."""
+        return self.model_dump(mode="json")
 
     def regions(self) -> tuple[Region, ...]:
         """The regions on which terms live."""

@@ -82,6 +82,7 @@ def kernel_spectra(series: Sequence[Series]) -> Figure:
                     curves[label] = saved[f"spectrum_{when}_{block}"], {"color": f"C{k}", "linestyle": style}
             eigenvalues(panel, curves)
             panel.set_title(block)
-            panel.legend(frameon=False, fontsize=8)
+            if panel.lines:
+                panel.legend(frameon=False, fontsize=8)
         line[0].set_ylabel(f"{title}\neigenvalue", fontsize=9)
     return figure
