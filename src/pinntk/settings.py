@@ -83,11 +83,12 @@ class RunSettings(BaseModel):
     logger: dict[str, Any]
 
     @classmethod
-    def read(cls, config: Mapping[str, Any]) -> RunSettings:
+    def read(cls, config: Mapping[str, Any], *, training: bool = True) -> RunSettings:
         """Validate a composed configuration.
 
         Args:
             config: plain values, as Hydra composed them; ``pde`` and ``method`` name their classes in ``_target_``.
+            training: whether this machine is to train it, so that its devices and folders are looked at as well.
 
         Raises:
             BadInput: one line per error.
@@ -130,10 +131,13 @@ class RunSettings(BaseModel):
             messages += [m for m in errors_of(error, cls, {**rest, **parts}) if m.split(":")[0] not in missing]
         if messages:
             raise BadInput(*messages)
-        settings._check_together()
+        messages = [*settings._check_together(), *(settings._check_machine() if training else ())]
+        if messages:
+            raise BadInput(*messages)
         return settings
 
-    def _check_together(self) -> None:
+    def _check_together(self) -> list[str]:
+        """What is wrong across components."""
         messages = []
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
@@ -146,14 +150,18 @@ class RunSettings(BaseModel):
                 check()
             except ValueError as error:
                 messages.append(str(error))
+        return messages
+
+    def _check_machine(self) -> list[str]:
+        """What is wrong with devices and folders."""
+        messages = []
         if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
             messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
         if self.init_from is not None and not self.initial_checkpoint.is_file():
             messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
         if problem := check_writable(Path(self.runs_dir)):
             messages.append(problem)
-        if messages:
-            raise BadInput(*messages)
+        return messages
 
     def _parameters(self) -> int:
         """Number of the network's parameters; ValueError where its inputs do not fit the problem."""

@@ -18,8 +18,8 @@ from pinntk.methods import Method
 from pinntk.pdes import PDE
 from pinntk.settings import RunSettings
 
-ELSEWHERE = {"trainer": {"accelerator": "cpu"}, "runs_dir": ".", "init_from": None, "callbacks": {}, "logger": {}}
-"""Where the run trained, wrote and began, and what watched it: none of it matters to its network."""
+UNWATCHED: dict[str, Any] = {"callbacks": {}, "logger": {}}
+"""What watched the training does not matter to its network, and need not be there."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,15 @@ class TrainedRun:
 
 def load(path: str | os.PathLike[str]) -> TrainedRun:
     """See ``pinntk.load``."""
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(path).expanduser())
     for file in (CONFIG, CHECKPOINT):
         if not (folder.path / file).is_file():
             raise FileNotFoundError(f"{folder.path / file} is not there; allowed: a run folder with a checkpoint")
     try:
         config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
         assert isinstance(config, dict)
-        settings = RunSettings.read({str(key): value for key, value in config.items()} | ELSEWHERE)
+        values = {str(key): value for key, value in config.items()}
+        settings = RunSettings.read(values | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
         raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
     method = settings.build()
