@@ -25,6 +25,7 @@ LEAVES = {"loggers"}
 """Import nothing else of pinntk, and are imported by no layer."""
 FRONT = {
     "",
+    "__main__",
     "checkpoints",
     "cli",
     "clusters",

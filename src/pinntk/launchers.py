@@ -60,13 +60,18 @@ class Sweeping(Launcher):
     def check(self) -> None:
         """Raise BadInput where the launcher cannot work."""
 
+    @property
+    def folder(self) -> Path:
+        """Of the sweep, for what its jobs record."""
+        return Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
+
     def adapt(self, config: dict[str, Any]) -> dict[str, Any]:
         """The configuration of a job as it is run by this launcher."""
         return config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Do the jobs. How they ended is in their records, not in what is returned."""
-        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         if folder not in started:
             started.append(folder)

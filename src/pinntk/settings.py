@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
 from pinntk.discretization import DiscretizationSettings
@@ -33,6 +33,8 @@ STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fals
 HASH_LENGTH = 12
 T = TypeVar("T")
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+Folder = Annotated[str, AfterValidator(os.path.expanduser)]
+"""``~`` is the home folder: whoever asks for the path gets it expanded."""
 
 
 class Budget(BaseModel):
@@ -69,10 +71,10 @@ class RunSettings(BaseModel):
     discretization: DiscretizationSettings | None
     budget: Budget
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    runs_dir: Annotated[str, Field(min_length=1)]
+    runs_dir: Annotated[Folder, Field(min_length=1)]
     overwrite: bool
     retry_failed: bool
-    init_from: str | None
+    init_from: Folder | None
     precision: Literal["64-true", "32-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     compile: Literal["auto", True, False]
