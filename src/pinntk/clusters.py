@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pinntk.errors import BadInput, show
@@ -29,8 +30,9 @@ class Slurm(AtOnce[Any]):
     def check(self) -> None:
         import submitit
 
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute() / "slurm" / "%j"
         try:
-            self.executor = submitit.AutoExecutor(self.folder / "slurm" / "%j", self.cluster, slurm_max_num_timeout=self.max_num_timeout)
+            self.executor = submitit.AutoExecutor(folder, self.cluster, slurm_max_num_timeout=self.max_num_timeout)
             self.executor.update_parameters(**self.parameters)
         except (RuntimeError, ValueError, NameError, AssertionError) as error:
             text = str(error).strip().splitlines()[0]

@@ -26,7 +26,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from pinntk.composition import plain
 from pinntk.devices import Device, lease, visible_devices
@@ -52,6 +52,8 @@ class Sweeping(Launcher):
             BadInput: it cannot; nothing has been made yet.
         """
         self.loader, self.config = hydra_context.config_loader, config
+        with read_write(config):  # Hydra's sweeper takes it from here, too, and would make a folder "~"
+            config.hydra.sweep.dir = os.path.expanduser(str(config.hydra.sweep.dir))
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             install = f"pip install 'pinntk[{self.name}]'"
             raise BadInput(f"hydra/launcher={self.name}: {self.package} is not installed; {install} brings it")
@@ -60,18 +62,13 @@ class Sweeping(Launcher):
     def check(self) -> None:
         """Raise BadInput where the launcher cannot work."""
 
-    @property
-    def folder(self) -> Path:
-        """Of the sweep, for what its jobs record."""
-        return Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
-
     def adapt(self, config: dict[str, Any]) -> dict[str, Any]:
         """The configuration of a job as it is run by this launcher."""
         return config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Do the jobs. How they ended is in their records, not in what is returned."""
-        folder = self.folder
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         if folder not in started:
             started.append(folder)
