@@ -20,6 +20,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
+from pinntk.devices import available_cores
 from pinntk.discretization import DiscretizationSettings
 from pinntk.errors import BadInput
 from pinntk.folder import CHECKPOINT, check_writable
@@ -32,7 +33,7 @@ from pinntk.validation import errors_of
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 HASH_LENGTH = 12
 T = TypeVar("T")
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 Folder = Annotated[str, AfterValidator(os.path.expanduser)]
 """``~`` is the home folder: whoever asks for the path gets it expanded."""
 
@@ -159,7 +160,7 @@ class RunSettings(BaseModel):
         messages = []
         if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
             messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
-        if self.init_from is not None and not self.initial_checkpoint.is_file():
+        if self.init_from is not None and not os.path.isfile(self.initial_checkpoint):
             messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
         if problem := check_writable(Path(self.runs_dir)):
             messages.append(problem)
@@ -181,8 +182,7 @@ class RunSettings(BaseModel):
     @property
     def cores(self) -> int:
         """Threads of the run: as set, else the cores that this process may use."""
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.threads or available
+        return self.threads or available_cores()
 
     @property
     def initial_checkpoint(self) -> Path:
