@@ -31,6 +31,7 @@ FRONT = {
     "clusters",
     "composition",
     "devices",
+    "elsewhere",
     "folder",
     "launchers",
     "overrides",
@@ -44,7 +45,7 @@ FRONT |= {"train", "trained", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}
 MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train"}
-MAY_OMEGACONF = MAY_HYDRA | {"folder", "trained"}  # for reading and writing YAML
+MAY_OMEGACONF = MAY_HYDRA | {"folder"}  # for reading and writing YAML
 
 
 def modules() -> dict[str, Path]:

@@ -62,6 +62,14 @@ def write_yaml(path: Path, content: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no mapping")
+    return {str(key): value for key, value in content.items()}
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}

@@ -23,6 +23,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from pinntk.checkpoints import check_same_network, read_checkpoint
 from pinntk.discretization import PreconditionerError
+from pinntk.elsewhere import trained_elsewhere
 from pinntk.errors import BadInput
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
@@ -193,7 +194,8 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
     if settings.init_from is not None:
         initial = read_checkpoint(settings.initial_checkpoint, "init_from takes a run folder")["state_dict"]
         check_same_network(initial, method, settings.initial_checkpoint)
-        method.load_state_dict(initial)
+        # What the other run's method has made besides is not this one's.
+        method.load_state_dict({name: initial[name] for name in method.state_dict()})
     if settings.overwrite or _retried(settings, folder.result()):
         folder.set_aside()
     if folder.checkpoint.exists():
@@ -204,6 +206,8 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
         return iteration
     write_yaml(folder.path / CONFIG, {**config, "threads": settings.cores})
     say(f"training {settings.method_class.name} on {settings.pde.name}: {folder.path}")
+    if other := trained_elsewhere(settings):
+        say(other)
     return None
 
 

@@ -189,11 +189,15 @@ class RunSettings(BaseModel):
         """The checkpoint that ``init_from`` names."""
         return Path(self.init_from or "") / CHECKPOINT
 
-    def settings_hash(self) -> str:
+    def settings_hash(self, *, threads: int | None = None, accelerator: str | None = None) -> str:
         """A short hash of everything that affects the result except the seed.
 
         Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
         enters by the content of its checkpoint, so that another state of the same run is another setting.
+
+        Args:
+            threads: in the place of ``cores``, as on another machine.
+            accelerator: in the place of the one that this machine has.
         """
         identity: dict[str, Any] = {
             "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
@@ -202,9 +206,9 @@ class RunSettings(BaseModel):
             "points": self.points.model_dump(mode="json"),
             "discretization": self.discretization and self.discretization.model_dump(mode="json"),
             "precision": self.precision,
-            "threads": self.cores,
+            "threads": threads or self.cores,
             "compile": self.compile,
-            "accelerator": self.accelerator,
+            "accelerator": accelerator or self.accelerator,
         }
         if self.init_from is not None:
             with self.initial_checkpoint.open("rb") as file:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from omegaconf import OmegaConf
 
 from pinntk.checkpoints import check_same_network, read_checkpoint
 from pinntk.errors import BadInput
-from pinntk.folder import CHECKPOINT, CONFIG, RunFolder
+from pinntk.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.methods import Method
+from pinntk.methods.late import adopt
 from pinntk.pdes import PDE
 from pinntk.settings import RunSettings
 
@@ -63,10 +63,7 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
         if not (folder.path / file).is_file():
             raise FileNotFoundError(f"{folder.path / file} is not there; allowed: a run folder with a checkpoint")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
-        assert isinstance(config, dict)
-        values = {str(key): value for key, value in config.items()}
-        settings = RunSettings.read(values | UNWATCHED, training=False)
+        settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
         raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
     method = settings.build()
@@ -76,5 +73,5 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
         result = folder.result() or {}
     except BadInput as error:
         raise ValueError(str(error)) from error
-    method.load_state_dict(saved)
+    adopt(method, saved)
     return TrainedRun(settings.pde, result, method.eval())
