@@ -65,7 +65,7 @@ class Cli:
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """SIGINT as in a shell's foreground: a pytest started in the background has it ignored, and so have its children."""
+    """SIGINT as in a shell's foreground: a pytest in the background has it ignored, and so would its children."""
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

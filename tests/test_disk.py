@@ -67,7 +67,7 @@ def test_half_a_checkpoint_does_not_stay(cli: Cli, monkeypatch: pytest.MonkeyPat
 
     def half(self: pl.Trainer, path: Any, *more: Any, **named: Any) -> None:
         save(self, path, *more, **named)
-        if self.lightning_module.iteration == 30:  # type: ignore[union-attr]
+        if self.lightning_module.iteration == 30:
             os.truncate(path, 100)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -93,7 +93,7 @@ def test_other_errors_of_the_system_keep_their_traceback(cli: Cli, monkeypatch: 
     from pinntk.methods.adam import AdamMethod
 
     def broken(self: AdamMethod, end: int) -> None:
-        open("nowhere")
+        Path("nowhere").read_text()
 
     monkeypatch.setattr(AdamMethod, "advance", broken)
     with pytest.raises(FileNotFoundError):

@@ -33,10 +33,11 @@ class Learning(Method):
 
     def start(self, state: Mapping[str, Any] | None) -> None:
         self.scale = nn.Parameter(torch.zeros((), dtype=self.dtype_))
-        self.layer = nn.Sequential(nn.Linear(1, 1, dtype=self.dtype_))
+        inner = nn.Linear(1, 1, dtype=self.dtype_)
+        nn.init.constant_(inner.weight, 0.5)
+        nn.init.zeros_(inner.bias)
+        self.layer = nn.Sequential(inner)
         self.register_buffer("seen", torch.zeros((), dtype=self.dtype_))
-        nn.init.constant_(self.layer[0].weight, 0.5)
-        nn.init.zeros_(self.layer[0].bias)
         late = [self.scale, *self.layer.parameters()]
         self.optimizer = torch.optim.Adam([*self.network.parameters(), *late], lr=1e-2)
         if state is not None:
@@ -51,9 +52,9 @@ class Learning(Method):
             terms = self.loss_terms(self.batches())
             loss = terms.sum() * torch.exp(-self.scale) + self.scale + self.layer(self.scale[None]).square().sum()
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
-            self.seen += 1
+            self.get_buffer("seen").add_(1)
             losses.append(terms.detach().sum()[None])
             self.iteration += 1
         self.record(("loss",), losses)

@@ -189,7 +189,7 @@ def test_the_tables_of_beyond(tmp_path: Path) -> None:
     assert third[-1] == "| wave, a = 5 | gdnd | bbbb | 0 | 3.0e-6 | 12 s | 100 | 2 |"
 
 
-# --- what the shell scripts start ---------------------------------------------------------------------------------------
+# --- what the shell scripts start ------------------------------------------------------------------------------
 
 SWEEPING = sorted(path.stem for path in SCRIPTS.glob("*.sh") if "train.py -m" in path.read_text())
 ON_CLUSTERS = sorted({*SWEEPING, "table2", "beyond"} - {"sweep_and_report", "on_cluster"})

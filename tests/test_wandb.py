@@ -267,7 +267,7 @@ def test_names_of_the_environment_come_after_the_users(cli: Cli, monkeypatch: py
 
 
 def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in OF_THE_ENVIRONMENT:
+    for key in set(OF_THE_ENVIRONMENT) - {"WANDB_TAGS"}:  # that W&B itself refuses
         monkeypatch.setenv(key, "")
     settings = WandB(tmp_path / RUN).settings
     assert settings.run_group == "poisson1d/adam/db039abbabee"

@@ -1,4 +1,6 @@
-"""What of the machine a process may use: cores, and GPUs lent to one job at a time, on the whole machine: a lock file per device, held by the process that uses it.
+"""What of the machine a process may use: its cores, and GPUs lent to one job at a time.
+
+A GPU is lent on the whole machine, by a lock file that is held by the process that uses it.
 
 The system gives a lock back when its process ends, however it ends. So a job that outlives a killed sweep keeps its
 device, and one that is killed does not.
