@@ -34,7 +34,7 @@ STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fals
 HASH_LENGTH = 12
 T = TypeVar("T")
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
-Folder = Annotated[str, AfterValidator(os.path.expanduser)]
+AtHome = AfterValidator(os.path.expanduser)
 """``~`` is the home folder: whoever asks for the path gets it expanded."""
 
 
@@ -72,10 +72,10 @@ class RunSettings(BaseModel):
     discretization: DiscretizationSettings | None
     budget: Budget
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    runs_dir: Annotated[Folder, Field(min_length=1)]
+    runs_dir: Annotated[str, Field(min_length=1), AtHome]
     overwrite: bool
     retry_failed: bool
-    init_from: Folder | None
+    init_from: Annotated[str, AtHome] | None
     precision: Literal["64-true", "32-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     compile: Literal["auto", True, False]
