@@ -40,8 +40,11 @@ class TimedCheckpoint(pl.Callback):
             logger.save()  # first, so that the log never ends before the state from which it goes on
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(self.path.name + ".part")
-        trainer.save_checkpoint(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        try:
+            trainer.save_checkpoint(temporary)
+            with temporary.open("r+b") as file:  # to be written, as Windows wants it
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)  # half of one, where the disk is full
         self._last = time.monotonic()

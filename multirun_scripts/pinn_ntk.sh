@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
 "$python" train.py -m runs_dir=runs/pinn_ntk pde=reaction,wave method=adam "$@"
-"$python" train.py runs_dir=runs/pinn_ntk pde=reaction method=adam method.weights.initial=1 "$@"
+"$python" train.py -m runs_dir=runs/pinn_ntk pde=reaction method=adam method.weights.initial=1 "$@"
 "$python" train.py -m runs_dir=runs/pinn_ntk pde=reaction,wave method=pinn_ntk method.balance=blocks,terms "$@"
 "$python" multirun_scripts/pinn_ntk.py runs/pinn_ntk

@@ -3,6 +3,5 @@
 #   PARTITION=gpu multirun_scripts/slurm.sh table2 'seed=range(10)' budget=paper
 # It waits for the jobs and prints the table; Ctrl-C cancels them. Needs pip install 'pinntk[slurm]'.
 set -euo pipefail
-script="$1"
-shift
-exec "$(dirname "$0")/$script.sh" hydra/launcher=slurm ${PARTITION:+"+hydra.launcher.parameters.slurm_partition=$PARTITION"} "$@"
+exec "$(dirname "$0")/on_cluster.sh" "${1:-}" hydra/launcher=slurm \
+  "hydra.launcher.cluster=slurm" ${PARTITION:+"+hydra.launcher.parameters.slurm_partition=$PARTITION"} -- "${@:2}"

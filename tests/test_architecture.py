@@ -25,11 +25,13 @@ LEAVES = {"loggers"}
 """Import nothing else of pinntk, and are imported by no layer."""
 FRONT = {
     "",
+    "__main__",
     "checkpoints",
     "cli",
     "clusters",
     "composition",
     "devices",
+    "elsewhere",
     "finished",
     "folder",
     "launchers",
@@ -44,7 +46,7 @@ FRONT |= {"train", "trained", "trainer", "validation", "reading", "report", "sta
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}
 MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train", "trainer"}
-MAY_OMEGACONF = MAY_HYDRA | {"finished", "folder", "trained"}  # for reading and writing YAML
+MAY_OMEGACONF = MAY_HYDRA | {"folder"}  # for reading and writing YAML
 
 
 def modules() -> dict[str, Path]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from conftest import FAST
 from handmade import make_run
 from training import fit, make
 
 from pinntk.callbacks import Conditioning
+from pinntk.cli import main
 
 SCRIPTS = Path(__file__).parents[1] / "multirun_scripts"
 
@@ -182,3 +187,104 @@ def test_the_tables_of_beyond(tmp_path: Path) -> None:
     assert second[1:3] == ["| wave, a = 4 | 2.5e-1 (12 s) | – |", "| wave, a = 5 | – | 3.0e-6 (12 s) |"]
     assert len(third) == 3 + 3 + 1
     assert third[-1] == "| wave, a = 5 | gdnd | bbbb | 0 | 3.0e-6 | 12 s | 100 | 2 |"
+
+
+# --- what the shell scripts start ------------------------------------------------------------------------------
+
+SWEEPING = sorted(path.stem for path in SCRIPTS.glob("*.sh") if "train.py -m" in path.read_text())
+ON_CLUSTERS = sorted({*SWEEPING, "table2", "beyond"} - {"sweep_and_report", "on_cluster"})
+
+
+def started(
+    tmp_path: Path, script: str, *words: str, **environment: str
+) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+    """A shell script with something in Python's place that only notes its words: how it ended, and the commands."""
+    notes = tmp_path / "notes"
+    notes.unlink(missing_ok=True)
+    python = tmp_path / "python"
+    python.write_text(f'#!/usr/bin/env bash\nprintf "%q " "$@" >> {shlex.quote(str(notes))}\necho >> {notes}\n')
+    python.chmod(0o755)
+    ended = subprocess.run(
+        [str(SCRIPTS / f"{script}.sh"), *words],
+        env={**os.environ, "PYTHON": str(python), **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended, [shlex.split(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+@pytest.mark.parametrize("script", ON_CLUSTERS)
+@pytest.mark.parametrize("cluster", ["slurm", "ray"])
+def test_everything_is_trained_on_the_cluster(cluster: str, script: str, tmp_path: Path) -> None:
+    ended, commands = started(tmp_path, cluster, script, "seed=range(3)", PARTITION="gpu", RAY_ADDRESS="")
+    assert ended.returncode == 0, ended.stderr
+    trainings = [words for words in commands if words[0] == "train.py"]
+    assert trainings
+    for words in trainings:
+        assert words[1] == "-m"
+        assert [word for word in words if "launcher=" in word] == [f"hydra/launcher={cluster}"]
+        assert words[-1] == "seed=range(3)"
+    for words in commands:  # the rest reads folders
+        assert words[0] in ("train.py", "-m") or words[0].startswith("multirun_scripts/")
+        assert words[:2] != ["-m", "pinntk"]
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "ray"])
+@pytest.mark.parametrize(
+    "word",
+    ["hydra/launcher=basic", "hydra/launcher=local", "~hydra/launcher", "+hydra/launcher=basic", "hydra.launcher=null"]
+    + ["hydra.launcher._target_=x.Y", "hydra.launcher.cluster=local", "hydra.launcher.ray.init.address=null"]
+    + ["hydra.launcher.ray.init={address: null}", "++hydra.launcher.cluster=debug", "hydra={launcher: null}"],
+)
+def test_no_word_brings_the_training_back(cluster: str, word: str, tmp_path: Path) -> None:
+    ended, commands = started(tmp_path, cluster, "forecast", "seed=1", word)
+    assert (ended.returncode, commands) == (2, [])
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {word}: might train on this machine; allowed: ")
+
+
+@pytest.mark.parametrize("script", ["", "nothing", "slurm", "ray", "on_cluster", "sweep_and_report", "table2.sh"])
+def test_a_script_that_is_none(script: str, tmp_path: Path) -> None:
+    for words in ([script, "seed=1"], *([[]] if not script else [])):
+        ended, commands = started(tmp_path, "slurm", *words)
+        assert (ended.returncode, commands) == (2, [])
+        assert "allowed: adam_all beyond conditioning" in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+def test_a_ray_of_this_machine_is_no_cluster(tmp_path: Path) -> None:
+    ended, commands = started(tmp_path, "ray", "forecast", RAY_ADDRESS="local")
+    assert (ended.returncode, commands) == (2, [])
+    _, commands = started(tmp_path, "ray", "forecast", RAY_ADDRESS="10.0.0.1:6379")
+    assert "hydra.launcher.ray.init.address='10.0.0.1:6379'" in commands[0]
+
+
+@pytest.mark.parametrize("script", SWEEPING)
+def test_every_training_of_a_script_is_a_sweep(script: str, tmp_path: Path) -> None:
+    """So that any script takes ``'seed=range(3)'`` and a launcher."""
+    first = ["table2"] if script == "sweep_and_report" else []
+    ended, commands = started(tmp_path, script, *first, "seed=range(3)")
+    assert ended.returncode == 0, ended.stderr
+    assert all(words[1] == "-m" for words in commands if words[0] == "train.py")
+
+
+def test_a_launcher_without_a_sweep_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("hydra/launcher=slurm", "hydra.launcher.jobs=2", "++hydra.launcher.cluster=slurm"):
+        assert main([*FAST, f"runs_dir={tmp_path}", word]) == 2
+        found = capsys.readouterr()
+        assert found.err == f"error: {word}: a launcher needs a sweep (-m); a single run is trained here\n"
+        assert found.out == ""
+    assert os.listdir(tmp_path) == []
+    assert main([*FAST, "hydra/launcher=local", "--cfg", "hydra"]) == 0
+    assert "hydra_plugins.pinntk.Local" in capsys.readouterr().out
+
+
+def test_whatever_submitit_finds_is_no_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", "seed=0,1", "hydra/launcher=slurm", f"runs_dir={tmp_path}"]
+    for name in ("null", "debug"):
+        assert main([*FAST, *words, f"hydra.launcher.cluster={name}"]) == 2
+        assert f"hydra.launcher.cluster={name}: allowed: slurm, local" in capsys.readouterr().err
+    assert list(tmp_path.rglob("result.json")) == []

@@ -109,6 +109,10 @@ def test_feature_of_an_unknown_input_is_named() -> None:
         ([{"kind": "periodic", "input": "x", "period": 0.5}], None),  # beside x itself
         ([{"kind": "periodic", "input": "x", "period": 0.5, "harmonics": 3, "replace": True}], 0.5),
         ([{"kind": "periodic", "input": "t", "period": 0.5, "replace": True}], None),
+        ([{"kind": "periodic", "input": "x", "period": 5000.0, "replace": True}], 5000.0),  # seconds, metres
+        ([{"kind": "periodic", "input": "x", "period": 2e-6, "replace": True}], 2e-6),
+        ([{"kind": "periodic", "input": "x", "period": p, "replace": True} for p in (4e6, 6e6)], 1.2e7),
+        ([{"kind": "frequencies", "input": "x", "frequencies": [0.002, 0.003], "replace": True}], 2000 * math.pi),
         ([{"kind": "frequencies", "input": "x", "frequencies": [4 * math.pi, 6 * math.pi], "replace": True}], 1.0),
         (
             [
@@ -133,6 +137,7 @@ def test_the_period_that_features_give(features: list[dict[str, Any]], period: f
         network = Network(settings, ("x", "t"), (0.0, 0.0), (1.0, 1.0), seed=1)
         x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         shift = torch.tensor([period, 0.0], dtype=torch.float64)
+        x[:, 0] *= period  # of which the digits of x may leave little, else
         torch.testing.assert_close(network(x), network(x + shift), rtol=0, atol=1e-12)
         assert float((network(x) - network(x + shift / 2)).detach().abs().max()) > 1e-3
 

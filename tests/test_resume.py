@@ -208,6 +208,20 @@ def test_handlers_are_put_back(cli: Cli) -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_a_run_in_the_background_of_a_script_ignores_the_ctrl_c_of_the_foreground(tmp_path: Path) -> None:
+    def interrupted(number: signal.Signals) -> Callable[[], object]:
+        def arrange() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as sh does for `make run &`
+            at_iteration(10, lambda: os.kill(os.getpid(), number))()
+
+        return arrange
+
+    stopped = in_child(tmp_path, FAST, interrupted(signal.SIGTERM))
+    assert (stopped.code, "interrupted at iteration 10" in stopped.out) == (143, True)
+    ended = in_child(tmp_path, [*FAST, "overwrite=true"], interrupted(signal.SIGINT))
+    assert (ended.code, ended.err) == (0, "")
+
+
 def test_a_finished_run_survives_an_overwriting_one_that_is_killed(tmp_path: Path) -> None:
     assert in_child(tmp_path, FAST).code == 0
     (folder,) = (path.parent for path in tmp_path.glob("runs/**/result.json"))

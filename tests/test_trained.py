@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,29 @@ def test_load_gives_the_trained_network_back(cli: Cli, monkeypatch: pytest.Monke
     np.testing.assert_allclose(run.predict([[0.5, 1.0]]), run.predict(np.array([[0.5, 1.0]])))
     with pytest.raises(ValueError, match=r"shape \(n, 2\), columns x, t; came \(3,\)"):
         run.predict([1, 2, 3])
+
+
+def test_a_run_can_be_loaded_where_nothing_can_be_written_and_nothing_trained(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli(*FAST)
+    folder = cli.run_folder()
+    first = cli(*FAST, f"init_from={folder}", "method.steps=0", "runs_dir=elsewhere")
+    assert first.code == 0
+    (second,) = (path.parent for path in cli.folder.glob("elsewhere/**/result.json"))
+    configuration = (second / "config.yaml").read_text()
+    assert "accelerator: auto" in configuration
+    (second / "config.yaml").write_text(configuration.replace("accelerator: auto", "accelerator: gpu"))
+    shutil.rmtree(folder)  # with it goes what init_from named
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may write anywhere
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert pinntk.load(second).predict([[0.5]]).shape == (1,)
+
+
+def test_a_folder_may_be_named_from_home(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli(*FAST)
+    monkeypatch.setenv("HOME", str(cli.folder))
+    assert pinntk.load(Path("~") / cli.run_folder().relative_to(cli.folder)).result["status"] == "completed"
 
 
 def test_load_names_what_is_missing(tmp_path: Path) -> None:

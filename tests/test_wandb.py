@@ -237,6 +237,44 @@ def test_names_of_the_users(tmp_path: Path) -> None:
     assert list(run.column("loss")) == [5]
 
 
+OF_THE_ENVIRONMENT = {
+    "WANDB_RUN_GROUP": "of env",
+    "WANDB_NAME": "my name",
+    "WANDB_TAGS": "one, two",
+    "WANDB_JOB_TYPE": "search",
+}
+
+
+def test_names_of_the_environment_come_before_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in OF_THE_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    log = WandB(tmp_path / RUN)
+    log.log_metrics({"loss": 1.0}, step=5)
+    log.conclude(None)
+    (run,) = offline_runs(tmp_path / RUN)
+    assert (run.run.run_group, run.run.display_name, run.run.job_type) == ("of env", "my name", "search")
+    assert list(run.run.tags) == ["one", "two"]
+
+
+def test_names_of_the_environment_come_after_the_users(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in OF_THE_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    words = ["logger.wandb.group=mine", "logger.wandb.tags=[a]", "method.steps=1"]
+    assert cli(*WANDB, *words).code == 0
+    (run,) = offline_runs(cli.run_folder())
+    assert run.run.run_group == "mine"
+    assert list(run.run.tags) == ["one", "two", "a"]
+
+
+def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in set(OF_THE_ENVIRONMENT) - {"WANDB_TAGS"}:  # that W&B itself refuses
+        monkeypatch.setenv(key, "")
+    settings = WandB(tmp_path / RUN).settings
+    assert settings.run_group == "poisson1d/adam/db039abbabee"
+    assert (settings.run_name, settings.run_job_type) == ("poisson1d adam w10 smoke seed0", "adam")
+    assert settings.run_tags == ("poisson1d", "adam", "w10", "smoke")
+
+
 def test_the_settings_hash_knows_no_logger(cli: Cli) -> None:
     for logger in ("csv", "none", "wandb", "[csv,wandb]", "[wandb,tensorboard]"):
         assert cli(*FAST, f"logger={logger}", "method.steps=2", "overwrite=true").code == 0

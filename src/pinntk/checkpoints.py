@@ -37,13 +37,13 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_same_network(saved: Mapping[str, torch.Tensor], method: Method, path: Path) -> None:
-    """Check that saved parameters fit a network.
+    """Check that saved parameters fit a network. Those that the method makes when it starts may be there besides.
 
     Raises:
         BadInput: naming what differs first.
     """
     own = method.state_dict()
-    for name in [*own, *(name for name in saved if name not in own)]:
+    for name in [*own, *(name for name in saved if name not in own and name.startswith("network."))]:
         here = tuple(own[name].shape) if name in own else "absent"
         there = tuple(saved[name].shape) if name in saved else "absent"
         if here != there:
@@ -66,5 +66,6 @@ def start_from(settings: RunSettings, method: Method) -> None:
 
     state = initial()
     check_same_network(state, method, path)
-    method.load_state_dict(state)
+    # What the other run's method has made besides is not this one's.
+    method.load_state_dict({name: state[name] for name in method.state_dict()})
     method.initial_state = initial

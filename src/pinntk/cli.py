@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pinntk import __version__
-from pinntk.errors import BadInput
+from pinntk.errors import BadInput, refusing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -73,11 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pinntk {__version__}")
         return 0
     try:
-        return _run(words)
-    except BadInput as error:
-        for message in error.messages:
-            print(f"error: {message}", file=sys.stderr)
-        return 2
+        return refusing(lambda: _run(words))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -89,19 +85,38 @@ def compose(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         BadInput: a word is wrong.
     """
-    from pinntk.composition import Composer
+    from pinntk.composition import Composer, own_hydra
 
     conf = configuration_folder()
-    return Composer((conf,), groups(conf)).compose(words)
+    with own_hydra():
+        return Composer((conf,), groups(conf)).compose(words)
 
 
 def _run(words: list[str]) -> int:
+    from pinntk.composition import own_hydra
+
+    with own_hydra():
+        code = _start(words)
+    if not _composed:  # a sweep, or one of Hydra's ways to look at the configuration
+        return code
+    config = _composed.pop()
+    if isinstance(config, BadInput):
+        raise config
+    from pinntk.run import run
+
+    return run(config)
+
+
+def _start(words: list[str]) -> int:
+    """Do a sweep, or compose the configuration of a single run into `_composed`. Returns the exit code."""
     import hydra
 
-    from pinntk import launchers, overrides
+    from pinntk import overrides
     from pinntk.composition import ERRORS, VERSION_BASE, Composer
 
+    _composed.clear()
     conf = configuration_folder()
+    words = list(_joined(words))
     # Hydra cannot read overrides on both sides of a flag; each word is one or the other.
     flags = [word for word in words if "=" not in word or word.startswith("-")]
     options = _flags(flags)
@@ -114,6 +129,8 @@ def _run(words: list[str]) -> int:
     composer = Composer(folders, choices)
     if sweep:
         composer.check_sweep(changes)
+    elif not options.cfg:
+        overrides.check_no_launcher(changes)
 
     def start() -> None:
         with _arguments([*flags, *changes]), _raising():
@@ -123,27 +140,21 @@ def _run(words: list[str]) -> int:
                 raise composer.explain(changes, error) from error
 
     if sweep:
-        launchers.register()
         return _sweep(start)
-    _composed.clear()
     start()
-    if not _composed:  # one of Hydra's ways to look at the configuration
-        return 0
-    config = _composed.pop()
-    if isinstance(config, BadInput):
-        raise config
-    from pinntk.run import run
-    from pinntk.settings import RunSettings
+    if _composed and isinstance(config := _composed[0], dict):
+        from pinntk.settings import RunSettings
 
-    if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
-        raise BadInput(*messages)
-    return run(config)
+        if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
+            raise BadInput(*messages)
+    return 0
 
 
 def _sweep(start: Callable[[], None]) -> int:
     """Start a sweep; however it ends, say how its jobs ended. Returns the exit code."""
     from pinntk import launchers, sweep
 
+    launchers.register()
     launchers.started.clear()
     code = None
     try:
@@ -172,6 +183,17 @@ def task(cfg: DictConfig) -> None:
         _composed.append(plain(cfg))
     except BadInput as error:
         _composed.append(error)
+
+
+def _joined(words: Sequence[str]) -> Iterator[str]:
+    """The words with ``--config-dir X`` as one: X may look like an override, and begin with a ``~`` to expand."""
+    left = iter(words)
+    for word in left:
+        flag, equals, folder = word.partition("=")
+        if flag in ("--config-dir", "-cd") and (equals or (folder := next(left, ""))):
+            yield f"--config-dir={os.path.expanduser(folder)}"
+        else:
+            yield word
 
 
 def _flags(words: Sequence[str]) -> argparse.Namespace:
@@ -237,3 +259,7 @@ def help_page(conf: Path) -> str:
         "  -m, --multirun    a sweep over all lists and ranges on the command line",
     ]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

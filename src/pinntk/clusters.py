@@ -30,6 +30,8 @@ class Slurm(AtOnce[Any]):
     def check(self) -> None:
         import submitit
 
+        if self.cluster not in ("slurm", "local"):  # submitit takes null for whatever it finds, this machine at worst
+            raise BadInput(f"hydra.launcher.cluster={show(self.cluster)}: allowed: slurm, local (this machine)")
         folder = Path(str(self.config.hydra.sweep.dir)).absolute() / "slurm" / "%j"
         try:
             self.executor = submitit.AutoExecutor(folder, self.cluster, slurm_max_num_timeout=self.max_num_timeout)

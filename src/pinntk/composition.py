@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,7 +24,29 @@ from pinntk import overrides
 from pinntk.errors import BadInput
 
 VERSION_BASE = "1.3"
+HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
+"""What Hydra itself has in the store of configurations."""
 ERRORS = (HydraException, OmegaConfBaseException)
+
+
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Hydra as if no other program of this process had set it up; what one has is put back afterwards.
+
+    pinntk may be called from a function under ``@hydra.main`` or after ``hydra.initialize``.
+    """
+    store, launchers = ConfigStore.instance(), Plugins.instance().class_name_to_class
+    saved = dict(Singleton._instances), store.repo, dict(launchers)
+    for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):  # not the registries: they are filled on import
+        Singleton._instances.pop(kind, None)
+    # Another program's "config" would be taken for the schema of ours.
+    store.repo = {name: node for name, node in store.repo.items() if name in HYDRAS_OWN}
+    try:
+        yield
+    finally:
+        Singleton._instances, store.repo = saved[:2]
+        launchers.clear()
+        launchers.update(saved[2])
 
 
 @dataclass(frozen=True)
@@ -84,7 +114,8 @@ class Composer:
         return hydra.initialize_config_dir(str(self.folders[0]), version_base=VERSION_BASE)
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
-        more = [f"hydra.searchpath=['file://{folder.absolute()}']" for folder in self.folders[1:]]
+        places = ",".join(overrides.quote(f"file://{folder.absolute()}") for folder in self.folders[1:])
+        more = [f"hydra.searchpath=[{places}]"] if places else []
         with self._initialized():
             return hydra.compose("config", overrides=[*words, *more])
 

@@ -1,4 +1,6 @@
-"""GPUs lent to one job at a time, on the whole machine: a lock file per device, held by the process that uses it.
+"""What of the machine a process may use: its cores, and GPUs lent to one job at a time.
+
+A GPU is lent on the whole machine, by a lock file that is held by the process that uses it.
 
 The system gives a lock back when its process ends, however it ends. So a job that outlives a killed sweep keeps its
 device, and one that is killed does not.
@@ -31,6 +33,11 @@ class Device:
 
     name: str
     lock: Path
+
+
+def available_cores() -> int:
+    """The cores that this process may use, where the system can tell; else those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_devices() -> list[Device]:

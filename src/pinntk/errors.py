@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -38,14 +39,36 @@ def allowed(word: str, names: Iterable[str], what: str = "allowed") -> str:
     return f"{hint}{what}: {', '.join(names) if names else 'none'}"
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
+"""Where a file cannot be written through no fault of the program: the disk is full, read-only, or the name too long."""
+
+
+def no_room(error: BaseException) -> str | None:
+    """The line for a disk that takes no more; None for all other errors."""
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if error.errno == errno.ENAMETOOLONG:
+        return text
+    return f"{text}; the files that are there are whole, and the same command goes on from them"
+
+
 def refusing(body: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2 after a line per error where the user's input cannot be used."""
+    """Run a command and return its exit code.
+
+    It is 2 after a line per error where the user's input cannot be used, 1 after a line where the disk takes no more.
+    """
     try:
         return body()
     except BadInput as error:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
         return 2
+    except OSError as failure:
+        if (line := no_room(failure)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2 if failure.errno == errno.ENAMETOOLONG else 1
 
 
 class Arguments(argparse.ArgumentParser):

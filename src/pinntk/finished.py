@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import OmegaConf
 
 from pinntk.checkpoints import read_checkpoint, start_from
-from pinntk.folder import CONFIG, RunFolder
+from pinntk.folder import CONFIG, RunFolder, read_yaml
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.settings import RunSettings
 from pinntk.stopping import StopOnSignal
@@ -57,8 +56,7 @@ def news(settings: RunSettings, folder: RunFolder, result: Mapping[str, Any] | N
 def _configured(folder: RunFolder) -> tuple[str, ...] | None:
     """The loggers of config.yaml, for results of older versions; None where that is not known."""
     path = folder.path / CONFIG
-    config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
-    return tuple(config.get("logger") or ()) if isinstance(config, dict) else None
+    return tuple(read_yaml(path).get("logger") or ()) if path.exists() else None
 
 
 def _refused(

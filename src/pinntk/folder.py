@@ -17,13 +17,15 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from pinntk.errors import BadInput
+from pinntk.errors import BadInput, no_room
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 RESULT = "result.json"
 CONFIG = "config.yaml"
 PROGRESS = "progress.json"
 LOCK = ".lock"
+MOVES_OPEN_FILES = os.name != "nt"
+"""Windows renames no folder in which a file is open, such as the lock."""
 
 
 class FolderInUse(RuntimeError):
@@ -60,6 +62,14 @@ def write_yaml(path: Path, content: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no mapping")
+    return {str(key): value for key, value in content.items()}
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
@@ -72,9 +82,16 @@ def _finite(content: Any) -> Any:
 
 def check_writable(runs_dir: Path) -> str | None:
     """What is wrong with a folder for runs, without creating anything; None where it can be used."""
-    place = runs_dir.absolute()
-    while not place.exists() and place != place.parent:
+    place, missing = runs_dir.absolute(), []
+    while not os.path.exists(place) and place != place.parent:  # a name that is too long is not there, either
+        missing.append(place.name)
         place = place.parent
+    for name in missing:
+        try:
+            os.lstat(place / name)
+        except OSError as error:
+            if text := no_room(error):
+                return f"runs_dir={runs_dir}: {text}; allowed: a folder that can be written"
     if not place.is_dir():
         return f"runs_dir={runs_dir}: {place} is not a folder; allowed: a folder that can be written"
     if not os.access(place, os.W_OK | os.X_OK):
@@ -108,6 +125,7 @@ class RunFolder:
         Raises:
             FolderInUse: another process has it. The lock of a process that died is free.
             BadInput: the folder cannot be created.
+            OSError: the disk takes no more; names the folder.
         """
         try:
             self._acquire()
@@ -118,6 +136,10 @@ class RunFolder:
             self._acquire(timeout=-1)
         try:
             yield
+        except OSError as error:
+            if no_room(error):  # Lightning's, for one, do not say of which file they are
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise
         finally:
             if self._lock is not None:
                 self._lock.release()
@@ -141,7 +163,7 @@ class RunFolder:
             BadInput: it is there and cannot be read.
         """
         path = self.path / RESULT
-        if not path.exists():
+        if not os.path.exists(path):
             return None
         try:
             content = json.loads(path.read_text())
@@ -171,8 +193,11 @@ class RunFolder:
             self.checkpoint.parent.mkdir()
             return
         remove(self.previous)
-        os.rename(self.path, self.previous)
+        if MOVES_OPEN_FILES:
+            os.rename(self.path, self.previous)
         self._lock.release()  # the old folder's; a process that comes in between starts the new run in our place
+        if not MOVES_OPEN_FILES:
+            os.rename(self.path, self.previous)
         self._acquire()
 
     def complete(self, result: dict[str, Any]) -> None:

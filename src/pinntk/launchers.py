@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -26,15 +25,15 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from pinntk.composition import plain
-from pinntk.devices import Device, lease, visible_devices
+from pinntk.devices import Device, available_cores, lease, visible_devices
 from pinntk.errors import BadInput, show
 from pinntk.sweep import STOPPED, Job, differing, ending
 
 H = TypeVar("H")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # not on Windows
 started: list[Path] = []
 """Folders of the sweeps of this process: Hydra takes no answer from a launcher to whoever called it."""
 
@@ -52,6 +51,8 @@ class Sweeping(Launcher):
             BadInput: it cannot; nothing has been made yet.
         """
         self.loader, self.config = hydra_context.config_loader, config
+        with read_write(config):  # Hydra's sweeper takes it from here, too, and would make a folder "~"
+            config.hydra.sweep.dir = os.path.expanduser(str(config.hydra.sweep.dir))
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             install = f"pip install 'pinntk[{self.name}]'"
             raise BadInput(f"hydra/launcher={self.name}: {self.package} is not installed; {install} brings it")
@@ -193,7 +194,7 @@ class AtOnce(Sweeping, Generic[H]):
 class Processes(AtOnce[BaseProcess]):
     """Processes of this machine, a new one for each job."""
 
-    context: ClassVar[SpawnContext | ForkServerContext]
+    start_method: ClassVar[str]
 
     def devices(self) -> Sequence[Device]:
         """What each job takes one of."""
@@ -201,8 +202,9 @@ class Processes(AtOnce[BaseProcess]):
 
     def start(self, jobs: Sequence[Job]) -> list[BaseProcess]:
         processes: list[BaseProcess] = []
+        context: Any = multiprocessing.get_context(self.start_method)
         for job in jobs:
-            process = self.context.Process(target=_work, args=(job, self.devices()))
+            process = context.Process(target=_work, args=(job, self.devices()))
             process.start()
             processes.append(process)
         return processes
@@ -216,7 +218,8 @@ class Processes(AtOnce[BaseProcess]):
 
 
 def _work(job: Job, devices: Sequence[Device]) -> None:
-    os.setsid()  # Ctrl-C is for the sweep, which then tells its jobs, once
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()  # Ctrl-C is for the sweep, which then tells its jobs, once
     if not devices:
         sys.exit(job())
     with lease(devices, lambda text: print(f"job {job.number} {text}", flush=True)) as device:
@@ -242,7 +245,8 @@ class Local(Processes):
     """
 
     name = "local"
-    context = multiprocessing.get_context("forkserver")  # imports torch once for all
+    # The server imports torch once for all; Windows has none.
+    start_method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
     def __init__(self, jobs: Any = None) -> None:
         self.jobs = jobs
@@ -260,20 +264,20 @@ class Local(Processes):
         return config
 
     def open(self, jobs: Sequence[Job]) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max((job.config["threads"] for job in jobs), default=1)
-        self.context.set_forkserver_preload(["pinntk.run"])
+        if self.start_method == "forkserver":
+            multiprocessing.get_context("forkserver").set_forkserver_preload(["pinntk.run"])
         # torch is told by the run; this is for the libraries behind numpy and scipy, which read it when imported.
         for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(key, str(threads))
-        return self.jobs or max(1, cores // threads)
+        return self.jobs or max(1, available_cores() // threads)
 
 
 class Gpus(Processes):
     """One job on each GPU, never two on one, over all sweeps on this machine."""
 
     name = "gpus"
-    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    start_method = "spawn"  # CUDA does not survive a fork
 
     def check(self) -> None:
         self.found = visible_devices()

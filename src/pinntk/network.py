@@ -88,7 +88,7 @@ class NetworkSettings(BaseModel):
     def periods(self) -> dict[str, float]:
         """The period that the features give every such network, by coordinate; those without one are left out.
 
-        ``2 pi`` by the greatest common divisor of all angular frequencies, which are compared as fractions of pi.
+        ``2 pi`` by the greatest common divisor of all angular frequencies, whose ratios are taken as fractions.
         """
         of_one = [f for f in self.features if not isinstance(f, ModeFeature)]
         waves = [(f.input, omega) for f in of_one if not isinstance(f, DecayFeature) for omega in f.omegas]
@@ -99,8 +99,10 @@ class NetworkSettings(BaseModel):
 
 
 def _period(omegas: Sequence[float]) -> float:
-    parts = [Fraction(omega / math.pi).limit_denominator(1000) for omega in omegas]
-    return 2 * math.lcm(*(part.denominator for part in parts)) / math.gcd(*(part.numerator for part in parts))
+    slowest = min(omegas)
+    ratios = [Fraction(omega / slowest).limit_denominator(1000) for omega in omegas]  # at least 1, whatever the unit
+    divisor = math.gcd(*(ratio.numerator for ratio in ratios)), math.lcm(*(ratio.denominator for ratio in ratios))
+    return 2 * math.pi / slowest * divisor[1] / divisor[0]
 
 
 class Features(nn.Module):

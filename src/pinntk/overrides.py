@@ -7,12 +7,13 @@ names the key, what came and what is allowed.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
@@ -24,6 +25,8 @@ Choices = Mapping[str, Sequence[str]]
 OPTIONAL_GROUPS = ("tuned", "width", "callbacks", "logger", "experiment")
 LIST_GROUPS = ("callbacks", "logger")
 """Groups of which several choices may be made at once: logger=[csv,wandb]."""
+PATH_KEYS = ("runs_dir", "init_from")
+"""Whose values are text, whatever characters it has."""
 OPEN_KEYS = ("method.weights",)
 """Mappings whose keys are free (here: names of residual terms), so that no file can list them."""
 
@@ -56,6 +59,8 @@ def _rewrite(word: str, choices: Choices) -> str:
         return f"~{key}"
     if equals and any(key.startswith(f"{open_}.") for open_ in OPEN_KEYS):
         return f"++{word}"
+    if equals and key in PATH_KEYS and not re.search(r"^['\"]|[,()\[\]{}]", value) and not _parses(word):
+        return f"{key}={quote(value)}"
     if key != "width" or not equals:
         return word
     # Not a plain list of whole numbers: a choice (w200), or something that Hydra or check() refuses.
@@ -65,6 +70,19 @@ def _rewrite(word: str, choices: Choices) -> str:
     if all(f"w{n}" in choices["width"] for n in numbers):
         return "width=" + ",".join(f"w{n}" for n in numbers)
     return "network.width=" + ",".join(str(n) for n in numbers)
+
+
+def quote(text: str) -> str:
+    """Any text as Hydra takes it: without quotes it refuses ``=``, ``#``, ``~``, ``ü``, ``'`` and others."""
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def _parses(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
 
 
 def parse(words: Sequence[str]) -> list[Override]:
@@ -81,10 +99,18 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(word))
         except HydraException:
-            messages.append(f"{word}: not understood; allowed: key=value, such as pde=heat2d seed=3 method.steps=500")
+            messages.append(_not_understood(word))
     if messages:
         raise BadInput(*messages)
     return parsed
+
+
+def _not_understood(word: str) -> str:
+    key, _, value = word.partition("=")
+    text = f"{key}={quote(value)}"
+    if re.match(r"[\[({'\"]", value) or not _parses(text):
+        return f"{word}: not understood; allowed: key=value, such as pde=heat2d seed=3 method.steps=500"
+    return f"{word}: not understood; allowed: key=value, where text with such characters is quoted: {shlex.quote(text)}"
 
 
 def values(override: Override) -> list[str]:
@@ -117,6 +143,21 @@ def check(words: Sequence[str], choices: Choices, *, sweep: bool) -> None:
         elif key in choices and names_choices(override):
             named = [choice for value in values(override) for choice in chosen(key, value)]
             messages += [unknown_choice(key, choice, choices[key]) for choice in named if choice not in choices[key]]
+    if messages:
+        raise BadInput(*messages)
+
+
+def check_no_launcher(words: Sequence[str]) -> None:
+    """Refuse a launcher where there is no sweep: the run would be trained in this process, on a login node perhaps.
+
+    Raises:
+        BadInput: one line per word.
+    """
+    messages = []
+    for override in parse(words):
+        key = re.split("[.@]", override.key_or_group.replace("/", "."), maxsplit=2)[:2]
+        if key == ["hydra", "launcher"] and texts(override) != ["hydra/launcher=basic"]:
+            messages.append(f"{override.input_line}: a launcher needs a sweep (-m); a single run is trained here")
     if messages:
         raise BadInput(*messages)
 

@@ -21,6 +21,7 @@ from pinntk import declaration
 from pinntk.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.declaration import reference_of
 from pinntk.discretization import PreconditionerError
+from pinntk.elsewhere import trained_elsewhere
 from pinntk.errors import BadInput
 from pinntk.fingerprint import changes, fingerprint
 from pinntk.finished import News, news, take_up
@@ -226,6 +227,8 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
         return iteration
     write_yaml(folder.path / CONFIG, {**config, "threads": settings.cores})
     say(f"training {settings.method_class.name} on {settings.pde.name}: {folder.path}")
+    if other := trained_elsewhere(settings):
+        say(other)
     return None
 
 

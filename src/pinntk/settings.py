@@ -18,10 +18,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
 from pinntk import declaration
+from pinntk.devices import available_cores
 from pinntk.discretization import DiscretizationSettings
 from pinntk.errors import BadInput
 from pinntk.folder import CHECKPOINT, check_writable
@@ -35,7 +36,9 @@ from pinntk.validation import errors_of
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 HASH_LENGTH = 12
 T = TypeVar("T")
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
+AtHome = AfterValidator(os.path.expanduser)
+"""``~`` is the home folder: whoever asks for the path gets it expanded."""
 
 
 class Budget(BaseModel):
@@ -72,11 +75,11 @@ class RunSettings(BaseModel):
     discretization: DiscretizationSettings | None
     budget: Budget
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    runs_dir: Annotated[str, Field(min_length=1)]
+    runs_dir: Annotated[str, Field(min_length=1), AtHome]
     overwrite: bool
     retry_failed: bool
     accept_edits: bool
-    init_from: str | None
+    init_from: Annotated[str, AtHome] | None
     precision: Literal["64-true", "32-true"]
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     compile: Literal["auto", True, False]
@@ -87,11 +90,12 @@ class RunSettings(BaseModel):
     logger: dict[str, Any]
 
     @classmethod
-    def read(cls, config: Mapping[str, Any]) -> RunSettings:
+    def read(cls, config: Mapping[str, Any], *, training: bool = True) -> RunSettings:
         """Validate a composed configuration.
 
         Args:
             config: plain values, as Hydra composed them; ``pde`` and ``method`` name their classes in ``_target_``.
+            training: whether this machine is to train it, so that its devices and folders are looked at as well.
 
         Raises:
             BadInput: one line per error.
@@ -134,10 +138,13 @@ class RunSettings(BaseModel):
             messages += [m for m in errors_of(error, cls, {**rest, **parts}) if m.split(":")[0] not in missing]
         if messages:
             raise BadInput(*messages)
-        settings._check_together()
+        messages = [*settings._check_together(), *(settings._check_machine() if training else ())]
+        if messages:
+            raise BadInput(*messages)
         return settings
 
-    def _check_together(self) -> None:
+    def _check_together(self) -> list[str]:
+        """What is wrong across components."""
         declaration.check(self.pde, DTYPES[self.precision])  # first: the others ask it for its terms and its box
         messages = []
         checks: list[Callable[[], object]] = [
@@ -152,14 +159,18 @@ class RunSettings(BaseModel):
                 check()
             except ValueError as error:
                 messages.append(str(error))
+        return messages
+
+    def _check_machine(self) -> list[str]:
+        """What is wrong with devices and folders."""
+        messages = []
         if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
             messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
-        if self.init_from is not None and not self.initial_checkpoint.is_file():
+        if self.init_from is not None and not os.path.isfile(self.initial_checkpoint):
             messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
         if problem := check_writable(Path(self.runs_dir)):
             messages.append(problem)
-        if messages:
-            raise BadInput(*messages)
+        return messages
 
     def _check_draws(self) -> None:
         """ValueError where points are to be drawn by residual, from the second draw on, and there is none."""
@@ -192,19 +203,22 @@ class RunSettings(BaseModel):
     @property
     def cores(self) -> int:
         """Threads of the run: as set, else the cores that this process may use."""
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.threads or available
+        return self.threads or available_cores()
 
     @property
     def initial_checkpoint(self) -> Path:
         """The checkpoint that ``init_from`` names."""
         return Path(self.init_from or "") / CHECKPOINT
 
-    def settings_hash(self) -> str:
+    def settings_hash(self, *, threads: int | None = None, accelerator: str | None = None) -> str:
         """A short hash of everything that affects the result except the seed.
 
         Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
         enters by the content of its checkpoint, so that another state of the same run is another setting.
+
+        Args:
+            threads: in the place of ``cores``, as on another machine.
+            accelerator: in the place of the one that this machine has.
         """
         identity: dict[str, Any] = {
             "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
@@ -213,9 +227,9 @@ class RunSettings(BaseModel):
             "points": self.points.model_dump(mode="json"),
             "discretization": self.discretization and self.discretization.model_dump(mode="json"),
             "precision": self.precision,
-            "threads": self.cores,
+            "threads": threads or self.cores,
             "compile": self.compile,
-            "accelerator": self.accelerator,
+            "accelerator": accelerator or self.accelerator,
         }
         if self.init_from is not None:
             with self.initial_checkpoint.open("rb") as file:

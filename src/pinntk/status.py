@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,9 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pinntk.errors import Arguments, refusing, show
 from pinntk.folder import LOCK, PROGRESS
 from pinntk.reading import Run, find_runs
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SECONDS_BETWEEN_LOOKS = 2.0
 STATES = ("running", "failed", "interrupted", "finished")
@@ -86,6 +92,13 @@ def at_work(folder: Path) -> bool:
         file = os.open(folder / LOCK, os.O_RDONLY)
     except OSError:
         return False
+    if fcntl is None:  # the lock itself, then, and for a moment
+        os.close(file)
+        try:
+            with FileLock(folder / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False

@@ -19,6 +19,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopOnSignal(pl.Callback):
     """SIGINT and SIGTERM end the training after the current iteration; a second one ends the process at once.
 
+    One that is ignored stays so: a run in the background of a script is not for the Ctrl-C of the foreground.
+
     Attributes:
         received: the number of the signal, if one came.
     """
@@ -26,6 +28,7 @@ class StopOnSignal(pl.Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self._method: Method | None = None
+        self._taken = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
@@ -38,7 +41,7 @@ class StopOnSignal(pl.Callback):
 
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self._taken:
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pinntk.errors import BadInput
+from pinntk.errors import BadInput, no_room
 from pinntk.folder import RunFolder, write_json
 
 STATUSES = ("completed", "failed", "interrupted", "not run")
@@ -67,8 +67,11 @@ class Job:
                 self.write("interrupted", code=130)
                 raise
             except Exception as error:  # whatever it is, the other jobs have nothing to do with it
-                traceback.print_exc()
-                text = f"{type(error).__name__}: {error}".splitlines()[0]
+                if line := no_room(error):
+                    print(f"error: {line}", file=sys.stderr)
+                else:
+                    traceback.print_exc()
+                text = line or f"{type(error).__name__}: {error}".splitlines()[0]
                 return self.write("failed", code=1, reason=text)
 
     def _run(self, terminal: TextIO) -> int:

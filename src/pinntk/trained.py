@@ -10,25 +10,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from omegaconf import OmegaConf
 
 from pinntk.checkpoints import check_same_network, read_checkpoint
 from pinntk.errors import BadInput
 from pinntk.fingerprint import changes, fingerprint
-from pinntk.folder import CHECKPOINT, CONFIG, RunFolder
+from pinntk.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.methods import Method
+from pinntk.methods.late import adopt
 from pinntk.pdes import PDE
 from pinntk.settings import RunSettings
 
-ELSEWHERE = {
-    "trainer": {"accelerator": "cpu"},
-    "runs_dir": ".",
-    "accept_edits": False,
-    "init_from": None,
-    "callbacks": {},
-    "logger": {},
-}
-"""Where the run trained, wrote and began, and what watched it: none of it matters to its network."""
+UNWATCHED: dict[str, Any] = {"accept_edits": False, "callbacks": {}, "logger": {}}
+"""What watched the training does not matter to its network, and need not be there; nor whether edits were accepted."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +60,12 @@ class TrainedRun:
 
 def load(path: str | os.PathLike[str]) -> TrainedRun:
     """See ``pinntk.load``."""
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(path).expanduser())
     for file in (CONFIG, CHECKPOINT):
         if not (folder.path / file).is_file():
             raise FileNotFoundError(f"{folder.path / file} is not there; allowed: a run folder with a checkpoint")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder.path / CONFIG))
-        assert isinstance(config, dict)
-        settings = RunSettings.read({str(key): value for key, value in config.items()} | ELSEWHERE)
+        settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
         raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
     method = settings.build()
@@ -85,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
         result = folder.result() or {}
     except BadInput as error:
         raise ValueError(str(error)) from error
-    method.load_state_dict(saved)
+    adopt(method, saved)
     then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(type(settings.pde), settings.method_class)
     if edited := changes(then, now) if then and now else []:
         text = f"{folder.path}: this run is of other code, changed since: {', '.join(edited)}"

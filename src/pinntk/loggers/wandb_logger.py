@@ -37,8 +37,10 @@ class WandB(Dashboard):
         folder: the run folder; W&B's files go to its folder ``wandb``.
         project: in which the run appears.
         entity: user or team; None: the default of the account.
-        group: None: problem, method and settings hash, so that a group is the seeds of one setting.
-        tags: besides problem, method, width and budget.
+        group: None: ``WANDB_RUN_GROUP``, else problem, method and settings hash: a group is the seeds of one setting.
+        tags: besides ``WANDB_TAGS`` or else problem, method, width and budget.
+
+    ``WANDB_NAME`` and ``WANDB_JOB_TYPE`` also come before the names that are made here.
 
     Raises:
         ValueError: W&B does not allow one of these names.
@@ -57,15 +59,17 @@ class WandB(Dashboard):
             raise ValueError(f"tags={tags}: must be a list of names")
         self.about = identity(self.folder)
         own = [self.about[name] for name in ("problem", "method", "width", "budget")]
+        of_group = "/".join(self.about[name] for name in ("problem", "method", "settings_hash"))
+        named = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
         try:
             wandb.setup(wandb.Settings(silent=True))  # reads the environment, too
             self.settings = wandb.Settings(
                 project=project,
                 entity=entity,
-                run_group=group or "/".join(self.about[name] for name in ("problem", "method", "settings_hash")),
-                run_job_type=self.about["method"],
-                run_name=" ".join([*own, self.about["seed"]]),
-                run_tags=(*own, *tags),
+                run_group=group or os.environ.get("WANDB_RUN_GROUP") or of_group,
+                run_job_type=os.environ.get("WANDB_JOB_TYPE") or self.about["method"],
+                run_name=os.environ.get("WANDB_NAME") or " ".join([*own, self.about["seed"]]),
+                run_tags=(*(named or own), *tags),
                 root_dir=str(self.folder.absolute()),
                 resume="allow",
                 reinit="create_new",  # one of our own, whatever else this process does with W&B

@@ -30,6 +30,7 @@ from pinntk.collocation import Collocation
 from pinntk.discretization import DiscretizationSettings
 from pinntk.effect import Settings, without_effect
 from pinntk.fingerprint import fingerprint
+from pinntk.methods import late
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.points import PointSettings
@@ -120,6 +121,7 @@ class Method(pl.LightningModule):
         self.latest: dict[str, float] = {}
         """The last logged losses."""
         self._restored: dict[str, Any] | None = None
+        self._late: dict[str, Tensor] = {}
 
     # --- what a method writes -----------------------------------------------------------------------------------------
 
@@ -130,7 +132,10 @@ class Method(pl.LightningModule):
 
     @abstractmethod
     def start(self, state: Mapping[str, Any] | None) -> None:
-        """Make the optimisers, on the device; ``state`` is what ``state`` returned, where a run is resumed."""
+        """Make the optimisers, on the device; ``state`` is what ``state`` returned, where a run is resumed.
+
+        Parameters and buffers that the method gives itself here get their saved values afterwards.
+        """
 
     @abstractmethod
     def advance(self, end: int) -> None:
@@ -308,7 +313,8 @@ class Method(pl.LightningModule):
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
             torch.compiler.reset()
         self.start(self._restored)
-        self._restored = None
+        late.restore(self, self._late)
+        self._restored, self._late = None, {}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         every = self.settings.log_every
@@ -328,6 +334,7 @@ class Method(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._late = late.take(self, checkpoint["state_dict"])  # Lightning loads the rest, before the training starts
         saved = checkpoint["pinntk"]
         self.iteration = saved["iteration"]
         self.function_evaluations = saved["function_evaluations"]
