@@ -29,7 +29,7 @@ def main() -> None:
             seconds = dict(zip(*found["seconds"], strict=True))
             reached = [(i, e) for i, e in zip(*found["l2re"], strict=True) if e <= best and i in seconds]
             then = f"{seconds[reached[0][0]]:.0f} | {reached[0][0]} | {reached[0][1]:.1e}" if reached else "– | – | –"
-            of_run = f"{run.method} | {run.settings_hash} | {run.seed} | {then} | {run.l2re:.1e}"
+            of_run = f"{run.column} | {run.settings_hash} | {run.seed} | {then} | {run.l2re:.1e}"
             print(f"| {row.title} | {best:.2e} | {of_run} |")
 
 

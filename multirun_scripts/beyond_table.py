@@ -33,8 +33,8 @@ def number(value: float | None) -> str:
 
 def by_settings(runs: Iterable[Run]) -> Iterator[list[Run]]:
     """Runs that differ by their seed alone, by seed."""
-    ordered = sorted(runs, key=lambda run: (run.method, run.settings_hash, run.seed))
-    for _, group in itertools.groupby(ordered, key=lambda run: (run.method, run.settings_hash)):
+    ordered = sorted(runs, key=lambda run: (run.column, run.settings_hash, run.seed))
+    for _, group in itertools.groupby(ordered, key=lambda run: (run.column, run.settings_hash)):
         yield list(group)
 
 
@@ -46,7 +46,7 @@ def trials(row: PublishedRow, runs: list[Run]) -> Iterator[str]:
         seconds = [round(run.result["seconds"]) for run in group]
         discrete = group[0].result.get("method_figures", {}).get("discrete_l2re")
         yield (
-            f"| {row.title} | `{group[0].method}` | {', '.join(map(number, errors))} | **{number(median(errors))}** |"
+            f"| {row.title} | `{group[0].column}` | {', '.join(map(number, errors))} | **{number(median(errors))}** |"
             f" {' | '.join(TO_REACH[row.title])} | {number(min(row.l2re.values()))} | {number(discrete)} |"
             f" {min(seconds)}–{max(seconds)} s | {group[0].settings_hash} |"
         )
@@ -56,7 +56,7 @@ def one_each(row: PublishedRow, runs: list[Run], methods: list[str]) -> str:
     """The lowest error of each method with seed 0, whatever the settings."""
     cells = []
     for method in methods:
-        own = [run for run in runs if run.method == method and run.seed == 0]
+        own = [run for run in runs if run.column == method and run.seed == 0]
         best = min(own, key=lambda run: float(run.result["l2re"]), default=None)
         cells.append("–" if best is None else f"{number(best.l2re)} ({best.result['seconds']:.0f} s)")
     return f"| {row.title} | {' | '.join(cells)} |"
@@ -88,7 +88,7 @@ def main() -> None:
         for line in trials(row, runs):
             print(line)
     print()
-    methods = sorted({run.method for run in found})
+    methods = sorted({run.column for run in found})
     head("problem", *(f"`{method}`" for method in methods))
     for row, runs in rows:
         print(one_each(row, runs, methods))
@@ -97,7 +97,7 @@ def main() -> None:
     for row, runs in rows:
         for run in itertools.chain.from_iterable(by_settings(runs)):
             print(
-                f"| {row.title} | {run.method} | {run.settings_hash} | {run.seed} | {number(run.l2re)} |"
+                f"| {row.title} | {run.column} | {run.settings_hash} | {run.seed} | {number(run.l2re)} |"
                 f" {run.result['seconds']:.0f} s | {run.steps} | {run.result.get('threads', '–')} |"
             )
 

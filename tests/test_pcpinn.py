@@ -230,22 +230,23 @@ def test_with_symmetries_the_network_is_trained_on_the_whole_domain(form: str) -
     problem = method.problem
     assert problem.images == 8
     assert problem.nodes[:, 0].max() == 1 / 8
-    u = lambda points: method.network(torch.from_numpy(points)).detach()  # noqa: E731
     if form != "direct":
         batch = method.loss_batches()["interior"]
         points = batch.points.numpy()
         ((target,),) = batch.fields
         assert 0.85 < points[:, 0].max() <= 1
         assert 0 <= points[:, 0].min() < 0.05
+        assert method.base is not None
         base = torch.from_numpy(problem.interpolate(method.base, points))  # odd as the solution is
         torch.testing.assert_close(target, base, rtol=0, atol=1e-10)
         return
-    points, signs = method.placed(problem.nodes)
-    assert len(np.unique(points[:, 0].round(decimals=9))) == 9
-    values = (signs * u(points.numpy())).reshape(problem.shape)
+    places, signs = method.placed(problem.nodes)
+    assert len(np.unique(places[:, 0].numpy().round(decimals=9))) == 9
+    values = (signs * method.network(places).detach()).reshape(problem.shape)
+    assert method.residual is not None
     expected = method.residual.preconditioner.solve(problem.residual(values).numpy())
     assert step(method) == pytest.approx(float(np.mean(expected**2)), rel=1e-9)
-    assert not torch.equal(points, method.placed(problem.nodes)[0])  # others in the next step
+    assert not torch.equal(places, method.placed(problem.nodes)[0])  # others in the next step
 
 
 @forms

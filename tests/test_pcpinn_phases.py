@@ -162,7 +162,8 @@ def test_derivatives_of_the_direct_loss_are_those_of_automatic_differentiation(n
 
     def y(values: dict[str, Tensor]) -> Tensor:
         grid = functional_call(method.network, values, (nodes,)).reshape(shape)
-        return inverse @ method.problem.residual(grid).flatten()
+        found: Tensor = inverse @ method.problem.residual(grid).flatten()
+        return found
 
     def flat(found: dict[str, Tensor], *lead: int) -> Tensor:
         return torch.cat([found[key].reshape(*lead, -1) for key in names], dim=-1)

@@ -34,6 +34,8 @@ NO_SETTING = {
     "budget",
 }
 """Keys of config.yaml that are not in the settings hash, or are there under other keys."""
+SOLVED = " solved"
+"""Ends the name of a column of runs whose network was fitted to the solution of the discrete system."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -65,6 +67,20 @@ class Run:
     def steps(self) -> int:
         """Iterations done; 0 where there is no result."""
         return int(self.result.get("steps") or 0)
+
+    @property
+    def column(self) -> str:
+        """The method as tables have it; fits to the solution of a discrete system have a column of their own."""
+        return f"{self.method}{SOLVED}" if self._solved else self.method
+
+    @property
+    def _solved(self) -> bool:
+        form = (self.result.get("method_figures") or {}).get("form")
+        if form is not None:
+            return bool(form == "solved")
+        method = self.config.get("method") or {}
+        # Before there were forms, the targets of the methods that draw nodes of a grid solved the system.
+        return bool(method.get("form") == "solved" or ("batch" in method and method.get("form", "lagged") == "lagged"))
 
     @property
     def l2re(self) -> float | None:

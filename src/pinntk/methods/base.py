@@ -218,7 +218,8 @@ class Method(pl.LightningModule):
         network = self._untrained()
         if self.initial_state is not None:
             saved = self.initial_state()
-            network.load_state_dict({name.removeprefix("network."): value for name, value in saved.items()})
+            own = {name: value for name, value in saved.items() if name.startswith("network.")}
+            network.load_state_dict({name.removeprefix("network."): value for name, value in own.items()})
         return network.to(self.device)
 
     @property

@@ -32,7 +32,7 @@ def find_series(runs: Iterable[Run], callback: str) -> list[Series]:
     groups: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], list[Run]]] = {}
     for run in with_data:
         settings = {key: value for key, value in run.settings(callback).items() if key != "network.width"}
-        group = groups.setdefault((run.method, title_of(run)), {})
+        group = groups.setdefault((run.column, title_of(run)), {})
         group.setdefault(tuple(sorted(settings.items())), []).append(run)
     found = []
     for (method, problem), families in sorted(groups.items()):

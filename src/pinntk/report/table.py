@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinntk.published import METHODS, TABLE_2, PublishedRow, published_row
-from pinntk.reading import Run, differences, distinct
+from pinntk.reading import SOLVED, Run, differences, distinct
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,10 @@ def title_of(run: Run) -> str:
 
 
 def method_title(method: str) -> str:
-    """The paper's name of a method; of others our own."""
-    return METHODS.get(method, method)
+    """The paper's name of a method, or of a column; of others our own."""
+    name = method.removesuffix(SOLVED)
+    title = METHODS.get(name, name)
+    return title if name == method else f"{title}, fitted to the discrete solution"
 
 
 def make_table(runs: Iterable[Run]) -> Table:
@@ -148,7 +150,7 @@ def make_table(runs: Iterable[Run]) -> Table:
         notes.append(f"{untrained} runs of no step at all are left out: they measure the network at initialisation.")
     if copies := len(trained) - len(trials):
         notes.append(f"{copies} folders hold a trial (same settings, same seed) that another folder has: counted once.")
-    others = sorted({run.method for run in trials} - METHODS.keys())
+    others = sorted({run.column for run in trials} - METHODS.keys())
     methods = (*METHODS, *others)
     titles = dict.fromkeys([*(row.title for row in TABLE_2), *sorted({title_of(run) for run in trials})])
     by_title = {row.title: row for row in TABLE_2}
@@ -160,7 +162,7 @@ def make_table(runs: Iterable[Run]) -> Table:
 
 def _row(title: str, published: PublishedRow | None, methods: Sequence[str], runs: Sequence[Run]) -> Row:
     figures = published.l2re if published else {}
-    cells = {m: Cell(_settings([run for run in runs if run.method == m]), figures.get(m)) for m in methods}
+    cells = {m: Cell(_settings([run for run in runs if run.column == m]), figures.get(m)) for m in methods}
     pde, parameters = (published.pde, published.parameters) if published else (runs[0].pde, runs[0].parameters)
     return Row(pde, parameters, title, published.note if published else "", cells)
 
