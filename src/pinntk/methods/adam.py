@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases import NEVER, Phase, PhasedMethod, PhaseSettings, Stagnation
-from pinntk.methods.schedule import AdamSettings, CosineSchedule
-from pinntk.network import Positive
+from pinntk.methods.schedule import AdamSettings, FallingSettings
 from pinntk.points import PointSettings
 
 
@@ -61,11 +60,8 @@ class AdamPhaseSettings(AdamSettings, PhaseSettings):
         return points.resample_every
 
 
-class FallingAdamSettings(AdamPhaseSettings):
-    """Of a short phase, at a rate that begins higher and falls to zero."""
-
-    learning_rate: Positive = 3e-3
-    schedule: CosineSchedule = CosineSchedule()
+class FallingAdamSettings(FallingSettings, AdamPhaseSettings):
+    """Of a short phase."""
 
 
 class AdamFirst(PhasedMethod):

@@ -14,7 +14,7 @@ from pinntk.methods.gdnd import GDND
 from pinntk.methods.ntk_ng import NTKNaturalGradient
 from pinntk.methods.phases import Phase
 from pinntk.methods.preconditioned import Preconditioned, PreconditionedSettings
-from pinntk.methods.schedule import AdamSettings
+from pinntk.methods.schedule import FallingSettings
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import PDE
 from pinntk.points import PointSettings
@@ -27,7 +27,7 @@ class PCPINN(Preconditioned):
         """Settings of ``pcpinn``."""
 
         steps: Steps = 10_000
-        adam: AdamSettings = AdamSettings()
+        adam: FallingSettings = FallingSettings()
 
     name: ClassVar[str] = "pcpinn"
 

@@ -64,3 +64,10 @@ class AdamSettings(Settings):
         rate = self.learning_rate * self.schedule.factor(n, total)
         for group in optimizer.param_groups:
             group["lr"] = rate
+
+
+class FallingSettings(AdamSettings):
+    """At a rate that begins higher and falls to zero."""
+
+    learning_rate: Positive = 3e-3
+    schedule: CosineSchedule = CosineSchedule()

@@ -50,7 +50,8 @@ class Heat2DDiscretization(DiscretizationSettings):
     """Keep only the part of the square that the problem's symmetries repeat."""
     growth: Annotated[float, Field(ge=0)] | None = 0.5
     """Bound of dt/2 times the reaction's rate in P; null leaves it whole, which makes P the Jacobian (with order4)."""
-    clip: Annotated[float, Field(gt=0)] | None = 0.25
+    clip: Annotated[float, Field(gt=0)] | None = 0.5
+    refresh: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
     @model_validator(mode="after")
     def _size(self) -> Heat2DDiscretization:
