@@ -211,11 +211,11 @@ def test_regression_is_on_the_target_at_the_drawn_nodes(form: str) -> None:
     method = make(form=form)
     method.start(None)
     method.before_step()
-    drawn = method.draw_nodes(64, method.draw)
+    drawn = method.draw_nodes(64, method.node_draw)
     before = network_values(method)
     expected = float((before[drawn] - method.target[drawn]).square().mean())
     assert step(method) == pytest.approx(expected, rel=1e-12)
-    assert not torch.equal(drawn, method.draw_nodes(64, method.draw))  # another iteration, other nodes
+    assert not torch.equal(drawn, method.draw_nodes(64, method.node_draw))  # another iteration, other nodes
     every = torch.cat([method.draw_nodes(64, draw) for draw in range(200)])
     assert len(every.unique()) == len(method.problem.nodes)
 

@@ -199,6 +199,22 @@ def test_derivatives_of_the_direct_loss_are_those_of_automatic_differentiation(n
     torch.testing.assert_close(factored.gram(), root**2 * rows @ rows.T, rtol=1e-6, atol=100 * atol)
 
 
+@kinds
+def test_a_new_target_is_for_the_same_nodes(kind: type[Preconditioned]) -> None:
+    method = ready(kind, refresh_every=1, points={"resample_every": 50})
+    before, nodes = method.target.clone(), picked(method)
+    with torch.no_grad():
+        next(method.network.parameters()).add_(0.1)
+    method.iteration += 1
+    seen = method.draw
+    method.before_step()
+    assert method.draw == seen + 1  # optimisers know that the loss is another
+    assert torch.equal(picked(method), nodes)
+    ((target,),) = method.loss_batches()["interior"].fields
+    assert torch.equal(target, method.target[nodes])
+    assert not torch.equal(method.target, before)
+
+
 @pytest.mark.parametrize("cut", [1, 5, 7, 11])
 @pytest.mark.parametrize("form", ["direct", "solved"])
 @kinds
@@ -253,19 +269,19 @@ def test_weights_are_refused() -> None:
 def test_nodes_by_residual_are_the_worst_of_many(kind: type[Preconditioned]) -> None:
     method = ready(kind, points={"by_residual": 0.25})
     first = picked(method)
-    assert torch.equal(first, method.draw_nodes(64, 1))  # there is nothing to go by yet
+    assert torch.equal(first, method.draw_nodes(64, 0))  # there is nothing to go by yet
     # Humps of two heights on a fortieth of the grid each, and nothing else has a residual.
     size = np.zeros(method.problem.nodes.shape[0])
     size[::40], size[1::40] = 3.0, -1.0
     method._prepare(method.values() - size.reshape(method.problem.shape))
     method._first_draw = 1
     drawn = picked(method)
-    assert torch.equal(drawn[:48], method.draw_nodes(64, 2)[:48])
-    among = method.draw_nodes(1024, 2, 1).numpy()
+    assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
+    among = method.draw_nodes(1024, 1, 1).numpy()
     on_a_level = np.count_nonzero(method.problem.nodes[:, -1] == 0)
     among[:16] %= on_a_level
     assert (method.problem.nodes[among[:16], -1] == 0).all()
-    expected = redrawn(method.draw_nodes(64, 2).numpy(), among, np.abs(size)[among], 16, seed=3, draw=2)
+    expected = redrawn(method.draw_nodes(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
     assert set(expected[48:] % 40) == {0, 1}
     assert drawn.tolist() == expected.tolist()
 

@@ -179,16 +179,22 @@ class Preconditioned(PhasedMethod):
     def _prepare(self, base: Array) -> None:
         """What follows from ``base``: the target, or the factors, which can be made again but not saved."""
         self.base = base
-        self._drawn = None
         if self.residual is not None:
             self.residual.renew(base)
-        else:
-            self.target = torch.from_numpy(base.reshape(-1)).to(self.device, self.dtype_)
+            return
+        self.target = torch.from_numpy(base.reshape(-1)).to(self.device, self.dtype_)
+        if self._drawn is not None:
+            self._take(*self._drawn[:2])  # the same nodes, other targets
 
     @property
     def draw(self) -> int:
         # A new target or linearisation is as much another loss as new nodes are.
-        return super().draw + len(self.refreshes)
+        return self.node_draw + len(self.refreshes)
+
+    @property
+    def node_draw(self) -> int:
+        """Which draw of nodes, and of their images, the current iteration uses."""
+        return super().draw
 
     def draw_nodes(self, n: int, *stream: int) -> Tensor:
         """Numbers of n nodes, spread over the grid as ``points.sampling`` says; a function of seed and stream alone.
@@ -206,22 +212,22 @@ class Preconditioned(PhasedMethod):
 
     def placed(self, nodes: Array) -> tuple[Tensor, Tensor]:
         """Nodes (n, d), each in an image drawn for it (`DiscreteProblem.image`): points (n, d), signs (n,)."""
-        rng = np.random.default_rng([self.seed, self.draw, 2])
+        rng = np.random.default_rng([self.seed, self.node_draw, 2])
         found = self.problem.image(nodes, rng.integers(self.problem.images, size=len(nodes)))
         points, signs = (torch.from_numpy(x).to(self.device, self.dtype_) for x in found)
         return points, signs
 
     def loss_batches(self) -> dict[str, Batch]:
         """Nodes of this draw and their targets: a function of seed, draw and target alone, unless by residual."""
-        if self._drawn is None or self._drawn[0] != self.draw:
-            self._take(self.draw, self._pick(self.draw))
+        if self._drawn is None or self._drawn[0] != self.node_draw:
+            self._take(self.node_draw, self._pick(self.node_draw))
         assert self._drawn is not None
         return self._drawn[2]
 
     def _pick(self, draw: int) -> Tensor:
         """Numbers of a draw's nodes, (batch,): the last of them by ``|u_theta - v|`` at this moment, if so wanted."""
         picked, count = self.draw_nodes(self.settings.batch, draw), self.points.count_by_residual(self.settings.batch)
-        if not count or draw <= 1:  # the first target's first draw
+        if not count or not draw:
             return picked
         assert self.base is not None
         among = self.draw_nodes(NODE_CANDIDATES * count, draw, 1).numpy()
