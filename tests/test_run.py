@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from pinntk.methods.adam import AdamMethod
 from pinntk.references import Reference
 from pinntk.run import decide_compile
 from pinntk.settings import RunSettings
+from pinntk.stopping import StopOnSignal
 from pinntk.trained import load
+from pinntk.trainer import fit
 
 
 def test_a_run_leaves_what_it_should(cli: Cli) -> None:
@@ -267,3 +270,14 @@ def test_two_processes_at_one_run(cli: Cli) -> None:
     assert ended.code == 1
     assert "another process" in ended.out
     assert cli(*FAST).code == 0
+
+
+def test_what_is_measured_after_the_training_is_where_it_trained() -> None:
+    """Lightning moves a module to the CPU when it has trained on a GPU, away from its points."""
+    places: list[str] = []
+    trainer = SimpleNamespace(
+        fit=lambda *arguments, **more: places.append("cpu"), strategy=SimpleNamespace(root_device="cuda:0")
+    )
+    method = SimpleNamespace(blocks=list, to=places.append)
+    fit(cast(Any, trainer), cast(Any, method), StopOnSignal(), None)
+    assert places == ["cpu", "cuda:0"]
