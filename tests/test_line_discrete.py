@@ -285,3 +285,23 @@ def test_burgers_cells_are_as_wide_as_stretch_says(stretch: float) -> None:
     assert widths[[199, 200]] == pytest.approx(1 - stretch, abs=1e-3)
     assert widths[[0, -1]] == pytest.approx(1 + stretch, abs=1e-3)
     np.testing.assert_allclose(x, -x[::-1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", ["reaction", "reaction, second order"])
+def test_the_reactions_preconditioner_bounds_growing_rates_and_nothing_else(case: str) -> None:
+    """P of rates that all are bounded is that of the linear u' = a u, whose levels are powers of one number."""
+    problem, nodes = make(case, growth=0.02), 9
+    tame = problem.linearize(np.zeros(problem.shape))  # rho (1 - 2 u) = 2.5 everywhere, bounded to 0.04 / dt
+    right = np.zeros(problem.shape)
+    right[0] = np.arange(1.0, nodes + 1)
+    z = 0.04  # a dt
+    step = (1 + z / 2 + z**2 / 12) / (1 - z / 2 + z**2 / 12) if case == "reaction" else (1 + z / 2) / (1 - z / 2)
+    expected = step ** np.arange(problem.shape[0])[:, None] * right[0]
+    np.testing.assert_allclose(tame.solve(right), expected, rtol=1e-12)
+    # Where every rate decays, P is the Jacobian of the scheme without its fourth-order term's curvature in u.
+    u = 0.5 + np.abs(random(problem))
+    found = problem.approximation(u).whole().toarray()
+    exact = derivative(problem, u)
+    order = 4 if case == "reaction" else 2
+    assert np.abs(found - exact).max() < (1e-12 if order == 2 else 0.2)
+    assert make(case).approximation(u).whole().toarray() == pytest.approx(exact, abs=1e-12)

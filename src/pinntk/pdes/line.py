@@ -12,6 +12,7 @@ levels only, so P is block lower-triangular, and needs 10 to 100 times fewer lev
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -161,7 +162,10 @@ class Evolution(Line):
         return torch.cat([u[:1] - torch.from_numpy(self.initial).to(u), rows]) if start == 0 else rows
 
     def jacobian(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
-        pairs = [self.derivatives(row) for row in u[start:stop]]
+        return self._blocks([self.derivatives(row) for row in u[start:stop]], start)
+
+    def _blocks(self, pairs: Sequence[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]], start: int) -> Blocks:
+        """The Jacobian of levels with these `derivatives`, the first of them being number ``start``."""
         made = {id(pair): self._pair(*pair) for pair in pairs}
         diagonal = [made[id(pair)][0] for pair in pairs]
         if start == 0:

@@ -15,6 +15,7 @@ from pinntk.difference import lagrange_stencil
 from pinntk.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
 from pinntk.pdes.line import LAGRANGE, Evolution, EvolutionSettings, Steps
+from pinntk.preconditioner import Blocks
 
 
 class ReactionDiscretization(EvolutionSettings):
@@ -22,6 +23,9 @@ class ReactionDiscretization(EvolutionSettings):
 
     time_steps: Steps = 100
     window: Annotated[int, Field(ge=1)] = 1
+    growth: Annotated[float, Field(ge=0)] | None = None
+    """Bound of dt/2 times the reaction's rate in P; null leaves it whole, which makes P the Jacobian. Applied to all
+    levels at once (direct), P^-1 about a network far from the solution grows like exp(rho t) without it."""
 
 
 class Reaction(ExactPDE):
@@ -64,6 +68,8 @@ class ReactionDiscrete(Evolution):
     The initial values agree at both ends, so the periodic condition holds without being asked for.
     """
 
+    settings: ReactionDiscretization
+
     def __init__(self, settings: ReactionDiscretization, rho: float) -> None:
         nodes = settings.cells + 1
         self.x = np.linspace(0.0, 2 * math.pi, nodes)
@@ -85,6 +91,15 @@ class ReactionDiscrete(Evolution):
         return scipy.sparse.csr_array(scipy.sparse.diags_array(slope)), scipy.sparse.csr_array(
             scipy.sparse.diags_array(bend)
         )
+
+    def approximation(self, u: Array, start: int = 0, stop: int | None = None) -> Blocks:
+        growth = self.settings.growth
+        if growth is None:
+            return self.jacobian(u, start, stop)
+        # The scheme for u' = a u with the bounded rate a.
+        rates = np.minimum(self.rho * (1 - 2 * u[start:stop]), 2 * growth / self.step)
+        diagonals = [(scipy.sparse.diags_array(a), scipy.sparse.diags_array(a**2)) for a in rates]
+        return self._blocks([(scipy.sparse.csr_array(a), scipy.sparse.csr_array(b)) for a, b in diagonals], start)
 
     def basis(self, x: Array) -> Array:
         cells = self.settings.cells

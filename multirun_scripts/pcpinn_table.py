@@ -1,0 +1,67 @@
+"""The forms of the preconditioned loss side by side, as a Markdown table: median and range over the seeds.
+
+python multirun_scripts/pcpinn_table.py runs/pcpinn
+"""
+
+from __future__ import annotations
+
+import itertools
+from statistics import median
+from typing import Any
+
+from run_folders import completed
+
+from pinntk.published import published_row
+from pinntk.reading import Run
+
+FORMS = {"direct": "direct", "applied": "applied", "solved": "fitted to the discrete solution"}
+
+
+def number(value: float | None) -> str:
+    """Two digits: "1.9e-5"."""
+    return "–" if value is None else f"{value:.1e}".replace("e-0", "e-")
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """What the method says of itself."""
+    found: dict[str, Any] = run.result["method_figures"]
+    return found
+
+
+def key(run: Run) -> tuple[str, int, str]:
+    """What runs of one line have in common."""
+    return run.pde, list(FORMS).index(figures(run)["form"]), run.settings_hash
+
+
+def line(runs: list[Run]) -> str:
+    """A line of the table."""
+    first, errors = runs[0], [float(run.result["l2re"]) for run in runs]
+    row = published_row(first.pde, first.parameters)
+    seconds = [round(run.result["seconds"]) for run in runs]
+    cells = [
+        first.pde,
+        FORMS[figures(first)["form"]],
+        ", ".join(map(number, errors)),
+        f"**{number(median(errors))}**",
+        number(figures(first)["discrete_l2re"]),
+        " × ".join(map(str, figures(first)["grid"])),
+        f"{median(figures(run)['applications'] for run in runs):.3g}",
+        str(first.steps),
+        f"{min(seconds)}–{max(seconds)} s",
+        number(row.l2re.get("pcpinn") if row else None),
+        first.settings_hash,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    _, runs = completed("runs/pcpinn", "result.json", "pcpinn_forms.sh")
+    head = "problem form L2RE median floor grid applications steps training published settings".split()
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for _, group in itertools.groupby(sorted(runs, key=lambda run: (*key(run), run.seed)), key=key):
+        print(line(list(group)))
+
+
+if __name__ == "__main__":
+    main()
