@@ -32,7 +32,7 @@ def full_at(name: str, nth: int, patch: pytest.MonkeyPatch) -> None:
 
 
 FILES = [("config.yaml", 1), ("last.ckpt", 1), ("last.ckpt", 3), ("metrics.csv", 3), ("progress.json", 1)]
-FILES += [("solution.npz", 1), ("result.json", 1)]
+FILES += [("result.json", 1)]
 
 
 @pytest.mark.parametrize(("name", "nth"), FILES)

@@ -52,7 +52,9 @@ def state() -> list[Any]:
     """What Hydra knows."""
     kept = [HydraConfig.instance().cfg, VersionBase.instance().getbase(), ConfigStore.instance().repo]
     launchers = {name: kind for name, kind in Plugins.instance().class_name_to_class.items() if "auncher" in name}
-    return [GlobalHydra.instance().hydra, *kept, launchers, dict(os.environ), list(sys.argv)]
+    # Of the environment what is Hydra's: Lightning leaves the seed there.
+    environment = {name: value for name, value in os.environ.items() if "HYDRA" in name}
+    return [GlobalHydra.instance().hydra, *kept, launchers, environment, list(sys.argv)]
 
 
 def check_all_uses(cli: Cli) -> None:

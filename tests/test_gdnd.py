@@ -71,7 +71,8 @@ def test_every_phase_lowers_the_loss_and_is_recorded() -> None:
 def test_a_stuck_optimiser_ends_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(nncg=50, nncg_settings={"max_backtracks": 0, "max_failures": 3})
     start = parameters(method)
-    monkeypatch.setattr(method, "loss_terms", lambda batches: torch.full((3,), torch.inf, dtype=torch.float64))
+    infinite = torch.full((1,), torch.inf, dtype=torch.float64)
+    monkeypatch.setattr(method, "residual_terms", lambda: dict.fromkeys(method.loss_residuals.names, infinite))
     fit(method)
     assert figures(method)[0]["ended"] == "no step length was accepted in 3 steps in a row"
     assert method.iteration == 3
