@@ -12,9 +12,9 @@ from run_folders import completed
 from pinntk.reading import Run
 
 
-def key(run: Run) -> tuple[str, str, int]:
+def key(run: Run) -> tuple[str, str, str, int, int]:
     """What a run on either processor has in common."""
-    return run.pde, run.method, run.seed
+    return run.pde, run.method, run.budget, run.width, run.seed
 
 
 def difference(one: float, other: float) -> float:
