@@ -211,12 +211,12 @@ def test_regression_is_on_the_target_at_the_drawn_nodes(form: str) -> None:
     method = make(form=form)
     method.start(None)
     method.before_step()
-    drawn = method.draw_nodes(64, method.node_draw)
+    drawn = method.nodes.numbers(64, method.node_draw)
     before = network_values(method)
     expected = float((before[drawn] - method.target[drawn]).square().mean())
     assert step(method) == pytest.approx(expected, rel=1e-12)
-    assert not torch.equal(drawn, method.draw_nodes(64, method.node_draw))  # another iteration, other nodes
-    every = torch.cat([method.draw_nodes(64, draw) for draw in range(200)])
+    assert not torch.equal(drawn, method.nodes.numbers(64, method.node_draw))  # another iteration, other nodes
+    every = torch.cat([method.nodes.numbers(64, draw) for draw in range(200)])
     assert len(every.unique()) == len(method.problem.nodes)
 
 
@@ -240,13 +240,13 @@ def test_with_symmetries_the_network_is_trained_on_the_whole_domain(form: str) -
         base = torch.from_numpy(problem.interpolate(method.base, points))  # odd as the solution is
         torch.testing.assert_close(target, base, rtol=0, atol=1e-10)
         return
-    places, signs = method.placed(problem.nodes)
+    places, signs = method.nodes.placed(problem.nodes, method.node_draw)
     assert len(np.unique(places[:, 0].numpy().round(decimals=9))) == 9
     values = (signs * method.network(places).detach()).reshape(problem.shape)
     assert method.residual is not None
     expected = method.residual.preconditioner.solve(problem.residual(values).numpy())
     assert step(method) == pytest.approx(float(np.mean(expected**2)), rel=1e-9)
-    assert not torch.equal(places, method.placed(problem.nodes)[0])  # others in the next step
+    assert not torch.equal(places, method.nodes.placed(problem.nodes, method.node_draw)[0])  # others in the next step
 
 
 @forms

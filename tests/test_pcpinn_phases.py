@@ -111,9 +111,9 @@ def test_a_latin_hypercube_takes_every_line_of_the_grid_equally_often(name: str)
     method = made(PCPINNSSBroyden, name, points={"sampling": "latin_hypercube"})
     nodes = method.problem.nodes
     n = 2 * math.lcm(*method.problem.axes)
-    drawn = method.draw_nodes(n, 0)
-    assert not torch.equal(drawn, method.draw_nodes(n, 1))
-    assert torch.equal(drawn, method.draw_nodes(n, 0))
+    drawn = method.nodes.numbers(n, 0)
+    assert not torch.equal(drawn, method.nodes.numbers(n, 1))
+    assert torch.equal(drawn, method.nodes.numbers(n, 0))
     for axis in nodes[drawn.numpy()].T:
         _, counts = np.unique(axis, return_counts=True)
         assert (counts == n // len(counts)).all()
@@ -124,7 +124,7 @@ def test_sobol_points_of_a_power_of_two_take_every_node_once() -> None:
     grid = {"cells": 31, "time_steps": 15}  # 16 x 32 nodes: the elementary intervals of 512 points
     method = made(PCPINNSSBroyden, "burgers", points={"sampling": "sobol"}, discretization=grid)
     assert method.problem.axes == (16, 32)
-    draws = [method.draw_nodes(512, draw) for draw in range(2)]
+    draws = [method.nodes.numbers(512, draw) for draw in range(2)]
     assert not torch.equal(*draws)
     for drawn in draws:
         assert torch.equal(drawn.sort().values, torch.arange(512))
@@ -269,19 +269,19 @@ def test_weights_are_refused() -> None:
 def test_nodes_by_residual_are_the_worst_of_many(kind: type[Preconditioned]) -> None:
     method = ready(kind, points={"by_residual": 0.25})
     first = picked(method)
-    assert torch.equal(first, method.draw_nodes(64, 0))  # there is nothing to go by yet
+    assert torch.equal(first, method.nodes.numbers(64, 0))  # there is nothing to go by yet
     # Humps of two heights on a fortieth of the grid each, and nothing else has a residual.
     size = np.zeros(method.problem.nodes.shape[0])
     size[::40], size[1::40] = 3.0, -1.0
     method._prepare(method.values() - size.reshape(method.problem.shape))
     method._first_draw = 1
     drawn = picked(method)
-    assert torch.equal(drawn[:48], method.draw_nodes(64, 1)[:48])
-    among = method.draw_nodes(1024, 1, 1).numpy()
+    assert torch.equal(drawn[:48], method.nodes.numbers(64, 1)[:48])
+    among = method.nodes.numbers(1024, 1, 1).numpy()
     on_a_level = np.count_nonzero(method.problem.nodes[:, -1] == 0)
     among[:16] %= on_a_level
     assert (method.problem.nodes[among[:16], -1] == 0).all()
-    expected = redrawn(method.draw_nodes(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
+    expected = redrawn(method.nodes.numbers(64, 1).numpy(), among, np.abs(size)[among], 16, seed=3, draw=1)
     assert set(expected[48:] % 40) == {0, 1}
     assert drawn.tolist() == expected.tolist()
 

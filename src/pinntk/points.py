@@ -39,7 +39,7 @@ class PointSettings(BaseModel):
     by_residual: Annotated[float, Field(ge=0, le=1)] = 0.0
     """This share of the interior points, or of the nodes that a method draws from its grid, is drawn with probabilities
     in proportion to the residual's size there (Wu et al. 2023), from the second draw on; of a grid's nodes those of the
-    first level are preferred (`pinntk.methods.preconditioned`)."""
+    first level are preferred (`pinntk.methods.nodes`)."""
 
     def count_by_residual(self, points: int) -> int:
         """How many of so many points are drawn by residual."""

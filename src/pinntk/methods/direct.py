@@ -75,7 +75,7 @@ class PreconditionedResidual:
         """The draw of images, the streams of the network's inputs in blocks, the signs, (N,)."""
         draw = self.method.node_draw if self.problem.images > 1 else 0
         if self._placed is None or self._placed[0] != draw:
-            points, signs = self.method.placed(self.problem.nodes)
+            points, signs = self.method.nodes.placed(self.problem.nodes, draw)
             rows = max(1, ELEMENTS // self.network.width) if points.device.type == "cpu" else len(points)
             count = -(-len(points) // rows)
             with torch.no_grad():

@@ -36,16 +36,15 @@ from pinntk.discretization import Correction, DiscreteProblem, DiscretizationSet
 from pinntk.hessian import GaussNewton, Hessian
 from pinntk.methods.base import MethodSettings, NonFiniteLoss
 from pinntk.methods.direct import PreconditionedResidual
+from pinntk.methods.nodes import NodeDraws
 from pinntk.methods.phases import Curvature, PhasedMethod
 from pinntk.ntk import Jacobian
 from pinntk.pdes.base import PDE, Array, Term
-from pinntk.points import PointSettings, redrawn, unit_points
+from pinntk.points import PointSettings
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Residuals
 from pinntk.spectra import SymmetricOperator
 
-NODE_CANDIDATES = 64
-"""Nodes that are looked at for every one that is drawn by residual, one of them on the first level."""
 TERM = Term("preconditioned", "interior", ("u",), lambda values, target: values["u"] - target)
 
 
@@ -76,6 +75,7 @@ class Preconditioned(PhasedMethod):
         assert self.discretization is not None, f"method={self.name} needs the settings of the problem's discrete form"
         self.problem: DiscreteProblem = pde.discretize(self.discretization)
         self.loss_residuals = Residuals(pde, self.network, [TERM])
+        self.nodes = NodeDraws(self.problem, self.loss_residuals, self.points, self.settings.batch, self.seed)
         self.base: Array | None = None
         """The network's values (direct) or the target (applied, solved) of the last refresh, on the grid."""
         self.refreshes: list[dict[str, Any]] = []
@@ -108,8 +108,7 @@ class Preconditioned(PhasedMethod):
     @classmethod
     def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:
         assert isinstance(settings, PreconditionedSettings)
-        # A new target is a new draw.
-        return settings.form != "direct" and (settings.form == "applied" or super().draws_again(settings, points))
+        return settings.form != "direct" and super().draws_again(settings, points)
 
     @classmethod
     def check_points(cls, points: PointSettings) -> None:
@@ -132,8 +131,7 @@ class Preconditioned(PhasedMethod):
         return bool(once and (whole or super().comparable_losses))
 
     def start(self, state: Mapping[str, Any] | None) -> None:
-        self._drawn: tuple[int, Tensor, dict[str, Batch]] | None = None
-        """The draw, the nodes' numbers, what the loss is made of."""
+        self.nodes.drawn = None
         self.residual = PreconditionedResidual(self) if self.direct else None
         self.refreshes = []
         if state is not None:
@@ -141,13 +139,14 @@ class Preconditioned(PhasedMethod):
             if state["base"] is not None:
                 self._prepare(state["base"].double().numpy())
             if state["drawn"] is not None:
-                self._take(*state["drawn"])
+                draw, numbers = state["drawn"]
+                self.nodes.take(draw, numbers, self.target)
         super().start(None if state is None else state["phases"])
 
     def state(self) -> dict[str, Any]:
         base = None if self.base is None else torch.from_numpy(self.base).to(self.dtype_)
         # By residual, they are a function of the parameters at that moment too.
-        drawn = self._drawn[:2] if self._drawn is not None and self.points.by_residual else None
+        drawn = self.nodes.drawn if self.points.by_residual else None
         return {"phases": super().state(), "base": base, "refreshes": self.refreshes, "drawn": drawn}
 
     # --- what the loss is made of -------------------------------------------------------------------------------------
@@ -159,22 +158,24 @@ class Preconditioned(PhasedMethod):
             if self.settings.form == "solved" or since < self.settings.refresh_every:
                 return
         with self.phase("refresh"):
-            if self.direct:
-                values, figures = self.finite_values(), {}
-            else:
-                correction = self.problem.march() if self.settings.form == "solved" else self._applied()
-                values, figures = correction.values, figures_of(correction)
-                if self.settings.form == "solved" and (warning := self.problem.unsolved(correction)):
-                    figures["warning"] = warning
-                    print(f"warning: {warning}", flush=True)
-            # As the network sees it, so that it need not be saved in double precision.
-            self._prepare(torch.from_numpy(values).to(self.dtype_).double().numpy())
             if self.residual is not None:
-                figures = {"factor_seconds": self.residual.preconditioner.factor_seconds}
+                self._prepare(self.finite_values())
+                figures: dict[str, Any] = {"factor_seconds": self.residual.preconditioner.factor_seconds}
+            else:
+                figures = self._make_target()
         self.refreshes.append({"iteration": self.iteration, **figures})
 
-    def _applied(self) -> Correction:
-        return self.problem.apply(self.finite_values())
+    def _make_target(self) -> dict[str, Any]:
+        """Make v, and say what that took."""
+        solved = self.settings.form == "solved"
+        correction = self.problem.march() if solved else self.problem.apply(self.finite_values())
+        # As the network sees it, so that it need not be saved in double precision.
+        self._prepare(torch.from_numpy(correction.values).to(self.dtype_).double().numpy())
+        figures = figures_of(correction)
+        if solved and (warning := self.problem.unsolved(correction)):
+            figures["warning"] = warning
+            print(f"warning: {warning}", flush=True)
+        return figures
 
     def _prepare(self, base: Array) -> None:
         """What follows from ``base``: the target, or the factors, which can be made again but not saved."""
@@ -183,8 +184,9 @@ class Preconditioned(PhasedMethod):
             self.residual.renew(base)
             return
         self.target = torch.from_numpy(base.reshape(-1)).to(self.device, self.dtype_)
-        if self._drawn is not None:
-            self._take(*self._drawn[:2])  # the same nodes, other targets
+        if self.nodes.drawn is not None:
+            draw, numbers = self.nodes.drawn
+            self.nodes.take(draw, numbers, self.target)  # the same nodes, other targets
 
     @property
     def draw(self) -> int:
@@ -196,52 +198,15 @@ class Preconditioned(PhasedMethod):
         """Which draw of nodes, and of their images, the current iteration uses."""
         return super().draw
 
-    def draw_nodes(self, n: int, *stream: int) -> Tensor:
-        """Numbers of n nodes, spread over the grid as ``points.sampling`` says; a function of seed and stream alone.
-
-        Evenly spread nodes are worth more than the same number drawn one by one, which leave holes.
-        """
-        rng = np.random.default_rng([self.seed, *stream])
-        if self.points.sampling == "uniform":
-            drawn = rng.integers(math.prod(self.problem.axes), size=n)
-        else:
-            axes = self.problem.axes
-            places = np.floor(unit_points(self.points.sampling, n, len(axes), rng) * axes).astype(np.int64)
-            drawn = np.ravel_multi_index(tuple(places.T), axes)
-        return torch.from_numpy(drawn)
-
-    def placed(self, nodes: Array) -> tuple[Tensor, Tensor]:
-        """Nodes (n, d), each in an image drawn for it (`DiscreteProblem.image`): points (n, d), signs (n,)."""
-        rng = np.random.default_rng([self.seed, self.node_draw, 2])
-        found = self.problem.image(nodes, rng.integers(self.problem.images, size=len(nodes)))
-        points, signs = (torch.from_numpy(x).to(self.device, self.dtype_) for x in found)
-        return points, signs
-
     def loss_batches(self) -> dict[str, Batch]:
-        """Nodes of this draw and their targets: a function of seed, draw and target alone, unless by residual."""
-        if self._drawn is None or self._drawn[0] != self.node_draw:
-            self._take(self.node_draw, self._pick(self.node_draw))
-        assert self._drawn is not None
-        return self._drawn[2]
+        """Nodes of this draw and their targets."""
+        return self.nodes.batches(self.node_draw, self.target, self._distance)
 
-    def _pick(self, draw: int) -> Tensor:
-        """Numbers of a draw's nodes, (batch,): the last of them by ``|u_theta - v|`` at this moment, if so wanted."""
-        picked, count = self.draw_nodes(self.settings.batch, draw), self.points.count_by_residual(self.settings.batch)
-        if not count or not draw:
-            return picked
+    def _distance(self, numbers: Tensor) -> Array:
+        """``|u_theta - v|`` at nodes by number."""
         assert self.base is not None
-        among = self.draw_nodes(NODE_CANDIDATES * count, draw, 1).numpy()
-        # One of as many is put on the first level, of which a draw over thousands of levels sees next to nothing.
-        among[:count] %= math.prod(self.problem.axes[1:])
-        size = np.abs(self.predict_numpy(self.problem.nodes[among]) - self.base.reshape(-1)[among])
-        return torch.from_numpy(redrawn(picked.numpy(), among, size, count, seed=self.seed, draw=draw))
-
-    def _take(self, draw: int, picked: Tensor) -> None:
-        points, signs = self.placed(self.problem.nodes[picked.numpy()])
-        with torch.no_grad():
-            inputs = self.network.features(points, self.loss_residuals.streams_of["interior"])
-        target = signs * self.target[picked.to(self.device)]
-        self._drawn = draw, picked, {"interior": Batch(points, inputs, ((target,),))}
+        chosen = numbers.numpy()
+        return np.asarray(np.abs(self.predict_numpy(self.problem.nodes[chosen]) - self.base.reshape(-1)[chosen]))
 
     # --- the loss as the phases see it --------------------------------------------------------------------------------
 
@@ -302,7 +267,8 @@ class Preconditioned(PhasedMethod):
 
         ``form``; ``grid``, levels and nodes at each; ``discrete_l2re``: error of the solution of R(u) = 0, the floor
         that L_PC can reach; ``network_to_discrete``: relative distance of the network from that solution on the grid;
-        ``applications`` of P^-1 or its transpose to the whole grid while training; ``factor_seconds`` and the part of
+        ``applications`` of P^-1 or its transpose to the whole grid while training (direct: two for each evaluation of
+        loss and gradient, products of second order not counted); ``factor_seconds`` and the part of
         the training time spent on refreshes; ``warnings``: of targets that were not reached.
         """
         discrete = self.problem.march()

@@ -1,0 +1,89 @@
+"""Nodes of a discrete problem's grid, draw by draw, with the values that a network is compared with there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinntk.discretization import DiscreteProblem
+from pinntk.pdes.base import Array
+from pinntk.points import PointSettings, redrawn, unit_points
+from pinntk.residuals import Batch, Residuals
+
+CANDIDATES = 64
+"""Nodes that are looked at for every one that is drawn by residual, one of them on the first level."""
+Distance = Callable[[Tensor], Array]
+"""Numbers of nodes (n,) -> how far the network is from its target there, (n,), not negative."""
+
+
+class NodeDraws:
+    """A draw is a function of seed and number alone, unless nodes are drawn by residual.
+
+    Args:
+        problem: whose grid.
+        residuals: with one term, the difference between network and target, on the region "interior".
+        points: how nodes are spread, and which share of them is drawn by residual.
+        batch: nodes per draw.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, problem: DiscreteProblem, residuals: Residuals, points: PointSettings, batch: int, seed: int
+    ) -> None:
+        self.problem, self.residuals, self.points, self.batch, self.seed = problem, residuals, points, batch, seed
+        self.drawn: tuple[int, Tensor] | None = None
+        """Number of the current draw, and of its nodes, (batch,)."""
+        self._batches: dict[str, Batch] = {}
+
+    def numbers(self, n: int, *stream: int) -> Tensor:
+        """Numbers of n nodes, spread over the grid as ``points.sampling`` says; a function of seed and stream alone.
+
+        Evenly spread nodes are worth more than the same number drawn one by one, which leave holes.
+        """
+        rng, axes = np.random.default_rng([self.seed, *stream]), self.problem.axes
+        if self.points.sampling == "uniform":
+            return torch.from_numpy(rng.integers(math.prod(axes), size=n))
+        places = np.floor(unit_points(self.points.sampling, n, len(axes), rng) * axes).astype(np.int64)
+        return torch.from_numpy(np.ravel_multi_index(tuple(places.T), axes))
+
+    def placed(self, nodes: Array, draw: int) -> tuple[Tensor, Tensor]:
+        """Nodes (n, d), each in an image drawn for it (`DiscreteProblem.image`): points (n, d), signs (n,)."""
+        rng = np.random.default_rng([self.seed, draw, 2])
+        found = self.problem.image(nodes, rng.integers(self.problem.images, size=len(nodes)))
+        points, signs = (torch.from_numpy(x).to(next(self.residuals.network.parameters())) for x in found)
+        return points, signs
+
+    def batches(self, draw: int, target: Tensor, distance: Distance) -> dict[str, Batch]:
+        """The nodes of a draw with their targets, kept until another draw is asked for, or `take` is called.
+
+        Args:
+            draw: its number.
+            target: at all nodes, (N,).
+            distance: of the network from the target, for nodes by residual.
+        """
+        if self.drawn is None or self.drawn[0] != draw:
+            self.take(draw, self._pick(draw, distance), target)
+        return self._batches
+
+    def take(self, draw: int, numbers: Tensor, target: Tensor) -> None:
+        """Make these nodes the draw's, with the targets that they have now."""
+        points, signs = self.placed(self.problem.nodes[numbers.numpy()], draw)
+        with torch.no_grad():
+            inputs = self.residuals.network.features(points, self.residuals.streams_of["interior"])
+        field = signs * target[numbers.to(target.device)]
+        self.drawn, self._batches = (draw, numbers), {"interior": Batch(points, inputs, ((field,),))}
+
+    def _pick(self, draw: int, distance: Distance) -> Tensor:
+        """The last of them by distance, if so wanted, from the second draw on."""
+        picked, count = self.numbers(self.batch, draw), self.points.count_by_residual(self.batch)
+        if not count or not draw:
+            return picked
+        among = self.numbers(CANDIDATES * count, draw, 1).numpy()
+        # One of as many is put on the first level, of which a draw over thousands of levels sees next to nothing.
+        among[:count] %= math.prod(self.problem.axes[1:])
+        size = distance(torch.from_numpy(among))
+        return torch.from_numpy(redrawn(picked.numpy(), among, size, count, seed=self.seed, draw=draw))
