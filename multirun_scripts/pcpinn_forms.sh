@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The three forms of the preconditioned loss on all problems, three seeds, into runs/pcpinn, and their table. More words go to
-# every sweep. Started again it goes on with what is not completed.
+# every sweep, hydra/launcher=local threads=1 for example. Started again it goes on with what is not completed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
@@ -8,7 +8,7 @@ folder=runs/pcpinn
 code=0
 sweep() {
   [ "$code" -gt 1 ] ||
-    "$python" train.py -m method=pcpinn 'seed=range(3)' threads=1 hydra/launcher=local runs_dir="$folder" "${words[@]}" "$@" || code=$?
+    "$python" train.py -m method=pcpinn 'seed=range(3)' runs_dir="$folder" "$@" "${words[@]}" || code=$?
 }
 words=("$@")
 sweep pde=heat2d method.form=applied,solved

@@ -45,7 +45,7 @@ FRONT = {
 FRONT |= {"train", "trained", "trainer", "validation", "reading", "report", "status"}
 """The command line and the run: built on the layers, imported by none of them."""
 READERS = {"reading", "report", "status"}
-MAY_HYDRA = {"cli", "composition", "launchers", "overrides", "run", "train", "trainer"}
+MAY_HYDRA = {"cli", "composition", "finished", "launchers", "overrides", "run", "train", "trainer"}
 MAY_OMEGACONF = MAY_HYDRA | {"folder"}  # for reading and writing YAML
 
 

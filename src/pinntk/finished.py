@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.utils import get_class
 
 from pinntk.checkpoints import read_checkpoint, start_from
+from pinntk.declaration import reference_of
 from pinntk.folder import CONFIG, RunFolder, read_yaml
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.settings import RunSettings
 from pinntk.stopping import StopOnSignal
+from pinntk.trained import load
 from pinntk.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
 METRICS = "metrics.csv"
+SOLUTION = "solution.npz", "solution.png"
 
 
 @dataclass(frozen=True)
@@ -144,3 +148,11 @@ def _history(folder: RunFolder, result: Mapping[str, Any]) -> dict[int, dict[str
     log.log_metrics({k: v for k, v in last.items() if v is not None and k not in log.rows.get(steps, {})}, step=steps)
     rows = {i: {k: float(v) for k, v in row.items() if k != "iteration"} for i, row in log.rows.items()}
     return dict(sorted(rows.items()))
+
+
+def draw_missing(settings: RunSettings, folder: RunFolder) -> None:
+    """Make the pictures of a completed run that was cut off between its result and them."""
+    if folder.checkpoint.exists() and not all((folder.path / name).exists() for name in SOLUTION):
+        run = load(folder.path)
+        kind = get_class("pinntk.callbacks.SolutionPlot")
+        kind(folder.path, reference_of(run.pde), settings.evaluate_every).write(run.method)

@@ -24,7 +24,7 @@ from pinntk.discretization import PreconditionerError
 from pinntk.elsewhere import trained_elsewhere
 from pinntk.errors import BadInput
 from pinntk.fingerprint import changes, fingerprint
-from pinntk.finished import News, news, take_up
+from pinntk.finished import News, draw_missing, news, take_up
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.methods.base import DTYPES
@@ -117,6 +117,7 @@ def _report(settings: RunSettings, folder: RunFolder, result: dict[str, Any], wa
     if result["status"] == "completed":
         for line in wanted.refused:
             say(line)
+        draw_missing(settings, folder)
         say("finished before and not run again (overwrite=true trains anew)")
         say(last_lines(result, settings.pde, folder.path))
         return 0
