@@ -37,9 +37,9 @@ import torch
 from torch import Tensor, nn
 
 from pinntk.methods.adam import AdamMethod
-from pinntk.methods.base import DTYPES, Method
+from pinntk.methods.base import Method
 from pinntk.methods.pinn_ntk import PINNNTK
-from pinntk.network import Network, NetworkSettings
+from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection

@@ -29,6 +29,7 @@ FRONT = {
     "checkpoints",
     "cli",
     "clusters",
+    "components",
     "composition",
     "devices",
     "elsewhere",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,25 @@ def test_nothing_is_written_where_a_declaration_is_wrong(
     assert ended.err.startswith(f"error: {line}")
     assert len(ended.err.splitlines()) == 1
     assert not (cli.folder / "runs").exists()
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_wrong_declaration_is_refused_before_lightning_is_imported(
+    users: Callable[..., Any], cli: Cli, sweep: bool
+) -> None:
+    users("Column")
+    words = ["--config-dir", "conf", *(["-m", "seed=0,1"] if sweep else []), *FAST, "pde=column"]
+    program = "import sys; from pinntk.cli import main; code = main(); print(code, 'pytorch_lightning' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=cli.folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["2", "False"]
+    assert found.stderr.startswith("error: pde=column: term 'initial'")
 
 
 def test_scattered_reference_values(users: Callable[..., Any], cli: Cli) -> None:

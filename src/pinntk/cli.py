@@ -143,7 +143,10 @@ def _start(words: list[str]) -> int:
         return _sweep(start)
     start()
     if _composed and isinstance(config := _composed[0], dict):
-        from pinntk.settings import RunSettings
+        from pinntk.components import check_problem
+
+        check_problem(config)
+        from pinntk.settings import RunSettings  # only now: it imports Lightning
 
         if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
             raise BadInput(*messages)

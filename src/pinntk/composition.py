@@ -100,7 +100,10 @@ class Composer:
         for job in jobs:
             try:
                 config = self.compose(job)
-                from pinntk.settings import RunSettings  # imports torch: not before a configuration composes
+                from pinntk.components import check_problem  # imports torch: not before a configuration composes
+
+                check_problem(config)
+                from pinntk.settings import RunSettings  # only now: it imports Lightning
 
                 unused.append(RunSettings.read(config).without_effect())
             except BadInput as error:

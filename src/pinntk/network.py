@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from pinntk.streams import Streams, tanh_cotangents, tanh_streams
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
+"""By precision, as a run is told it."""
 Positive = Annotated[float, Field(gt=0)]
 
 

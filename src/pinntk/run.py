@@ -27,7 +27,7 @@ from pinntk.fingerprint import changes, fingerprint
 from pinntk.finished import News, draw_missing, news, take_up
 from pinntk.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.methods import Method, NonFiniteLoss
-from pinntk.methods.base import DTYPES
+from pinntk.network import DTYPES
 from pinntk.record import describe, last_lines
 from pinntk.references import Reference
 from pinntk.settings import RunSettings

@@ -7,14 +7,12 @@ has besides, the checks across components, and the hash that names the run's fol
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -22,20 +20,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pytorch_lightning.loggers import Logger
 
 from pinntk import declaration
+from pinntk.components import component, validated
 from pinntk.devices import available_cores
 from pinntk.discretization import DiscretizationSettings
 from pinntk.errors import BadInput
 from pinntk.folder import CHECKPOINT, check_writable
 from pinntk.methods import Method, MethodSettings
-from pinntk.methods.base import DTYPES
-from pinntk.network import Features, NetworkSettings
+from pinntk.network import DTYPES, Features, NetworkSettings
 from pinntk.pdes import PDE
 from pinntk.points import PointSettings
 from pinntk.validation import errors_of
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 HASH_LENGTH = 12
-T = TypeVar("T")
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 AtHome = AfterValidator(os.path.expanduser)
 """``~`` is the home folder: whoever asks for the path gets it expanded."""
@@ -105,14 +102,10 @@ class RunSettings(BaseModel):
 
         def part(key: str, model: type[BaseModel] | None) -> None:
             values = config.get(key)
-            if model is None or not isinstance(values, Mapping):
-                return
-            values = {name: value for name, value in values.items() if name != "_target_"}
-            try:
-                # JSON, so that a list may stand for a tuple while 1 is not true and "1" not a number.
-                parts[key] = model.model_validate_json(json.dumps(values), strict=True)
-            except ValidationError as error:
-                messages.extend(errors_of(error, model, values, key))
+            if model is not None and isinstance(values, Mapping):
+                found = validated(values, key, model, messages)
+                if found is not None:
+                    parts[key] = found
 
         # mypy wants a class that can be instantiated for type[T]; `component` only compares with these abstract ones.
         pde_class = component(config.get("pde"), "pde", PDE, messages)  # type: ignore[type-abstract]
@@ -255,28 +248,3 @@ class RunSettings(BaseModel):
         width = f"w{self.network.width}"
         settings = Path(self.runs_dir, self.pde.name, self.method_class.name, width, self.budget.name)
         return settings / self.settings_hash() / f"seed{self.seed}"
-
-
-def component(values: Any, key: str, base: type[T], messages: list[str]) -> type[T] | None:
-    """The class that ``_target_`` names, or None and a message."""
-    target = values.get("_target_") if isinstance(values, Mapping) else None
-    if not isinstance(target, str):
-        messages.append(f"{key}: must be a mapping with _target_, the name of a class; came {values!r}")
-        return None
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever somebody's file may raise
-        text = str(error).strip().split("\n")[0]
-        if not isinstance(error, ImportError | AttributeError | ValueError):
-            text = f"{type(error).__name__}: {text}"
-        messages.append(f"{key}._target_={target}: cannot be imported ({text}); allowed: a {base.__qualname__} class")
-        return None
-    if not (isinstance(found, type) and issubclass(found, base)):
-        messages.append(f"{key}._target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
-        return None
-    if inspect.isabstract(found):
-        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        messages.append(f"{key}._target_={target}: has no {lacking}; allowed is a class that defines them")
-        return None
-    return found

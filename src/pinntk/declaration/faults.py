@@ -39,7 +39,7 @@ def called(pde: PDE, what: str, function: Callable[[], T]) -> T:
     try:
         with torch.enable_grad():
             return function()
-    except Exception as error:
+    except Exception as error:  # whatever somebody's file may raise
         text = str(error).strip().split("\n")[0]
         if isinstance(error, ValueError) and text.startswith("pde."):
             raise

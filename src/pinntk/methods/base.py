@@ -31,14 +31,13 @@ from pinntk.discretization import DiscretizationSettings
 from pinntk.effect import Settings, without_effect
 from pinntk.fingerprint import fingerprint
 from pinntk.methods import late
-from pinntk.network import Network, NetworkSettings
+from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.pdes.base import PDE, Array
 from pinntk.points import PointSettings
 from pinntk.references import Reference
 from pinntk.residuals import Batch, Normalization, Residuals, term_losses
 
 Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
 PREDICT_ROWS = 8192
 """Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
 PREDICT_ELEMENTS = 2**21
