@@ -7,7 +7,7 @@ interrupted run and leaves a finished one as it is.
 
 import sys
 
-from pinntk.cli import main
+from pinntk.launch.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

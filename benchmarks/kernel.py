@@ -1,4 +1,4 @@
-"""Seconds for the neural tangent kernel: factored (``pinntk.ntk``) against ``vmap(jacrev)`` and its product.
+"""Seconds for the neural tangent kernel: factored (``pinntk.residual.ntk``) against ``vmap(jacrev)`` and its product.
 
 Both compute the kernel of convection's residuals at the same points, in one process, in turn; the ratio is taken pair
 by pair, and the kernels must agree. Also printed: the largest memory of this process while 2,000 points are computed.
@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
 from pinntk.network import Network, NetworkSettings
-from pinntk.ntk import FactoredJacobian
 from pinntk.pdes.convection import Convection
-from pinntk.points import PointSettings, sample
-from pinntk.residuals import Batch, Residuals
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Batch, Residuals
 
 CASES = ((500, 3), (10_000, 1))
 """Width and depth."""

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint
 from pinntk.loggers.metrics_csv import MetricsCSV
-from pinntk.loss import BlockedLoss
 from pinntk.methods.adam import AdamMethod
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import PointSettings
+from pinntk.residual.loss import BlockedLoss
+from pinntk.residual.points import PointSettings
 
 EVALUATE_EVERY, CHECKPOINT_SECONDS = 500, 30.0  # as in conf/config.yaml
 TARGET = 1.10

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pinntk.pdes.base import Term
+from pinntk.residual.terms import Term
 
 if TYPE_CHECKING:
     from benchmarks.step import Case

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinntk.pdes.base import Array, Term
+from pinntk.common.arrays import Array
+from pinntk.residual.terms import Term
 
 if TYPE_CHECKING:
     from benchmarks.step import Case

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 
 import torch
 
-from pinntk.cli import compose
+from pinntk.launch.cli import compose
 from pinntk.methods.adam import AdamPhase
 from pinntk.methods.adam_lbfgs import LBFGSPhase
 from pinntk.methods.gdnd import GDND, NNCGPhase
 from pinntk.methods.phases import Phase
-from pinntk.settings import RunSettings
+from pinntk.runs.settings import RunSettings
 
 
 def steps(phase: Phase, seconds: float) -> Iterator[tuple[float, float]]:

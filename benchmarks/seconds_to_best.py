@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pinntk.published import TABLE_2
-from pinntk.reading import columns, find_runs
+from pinntk.report.reading import columns, find_runs
+from pinntk.runs.published import TABLE_2
 
 
 def main() -> None:

@@ -36,19 +36,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from pinntk.common.arrays import Array
 from pinntk.methods.adam import AdamMethod
 from pinntk.methods.base import Method
 from pinntk.methods.pinn_ntk import PINNNTK
 from pinntk.network import DTYPES, Network, NetworkSettings
-from pinntk.pdes.base import PDE, Array
+from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.points import PointSettings, sample
-from pinntk.residuals import Residuals
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Residuals
 
 if TYPE_CHECKING:
     from benchmarks import nested, peers

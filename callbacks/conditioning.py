@@ -14,15 +14,15 @@ from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
 from pinntk.callbacks.measurement import Measurement
-from pinntk.collocation import Collocation
-from pinntk.conditioning import ConditionNumbers
-from pinntk.declaration import reference_of
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings, PreconditionerError, UnsolvedError
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
+from pinntk.discrete.conditioning import ConditionNumbers
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, UnsolvedError
+from pinntk.discrete.preconditioner import FACTORS, PreconditionerError
+from pinntk.discrete.theorem1 import Theorem1
 from pinntk.methods import Method
 from pinntk.pdes.base import PDE
-from pinntk.preconditioner import FACTORS
-from pinntk.theorem1 import Theorem1
+from pinntk.pdes.declaration import reference_of
+from pinntk.residual.collocation import Collocation
 
 
 class Conditioning(Measurement):
@@ -93,7 +93,8 @@ class Conditioning(Measurement):
         if "plain" not in self.found or "theorem1_undefined" in self.found:
             return None
         try:
-            self._theorem1 = Theorem1(pde, reference_of(pde).values, self.found["plain"]["condition"])
+            condition = self.found["plain"]["condition"]
+            self._theorem1 = Theorem1(pde, pde.evaluation_points(), reference_of(pde).values, condition)
         except ValueError as error:
             self.found["theorem1_undefined"] = str(error)
         return self._theorem1

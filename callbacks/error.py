@@ -5,17 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 
+from pinntk.common.arrays import l2re
 from pinntk.methods import Method
-from pinntk.pdes.base import Array
-from pinntk.references import Reference
-
-
-def l2re(prediction: Array, reference: Array) -> float:
-    """Relative error ``|prediction - reference|_2 / |reference|_2`` over the evaluation grid."""
-    return float(np.linalg.norm(prediction - reference) / np.linalg.norm(reference))
+from pinntk.pdes.references import Reference
 
 
 class ErrorAgainstReference(pl.Callback):

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from pinntk.pdes.base import Array
+from pinntk.common.arrays import Array
 
 
 @contextmanager

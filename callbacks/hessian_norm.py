@@ -15,12 +15,12 @@ from torch import Tensor
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.callbacks.measurement import Measurement
-from pinntk.hessian import GaussNewton, Hessian, Split
+from pinntk.common.arrays import Array
+from pinntk.common.plots import share_above
 from pinntk.methods import Method
-from pinntk.pdes.base import Array
-from pinntk.plots import share_above
-from pinntk.residuals import Batch, Normalization, Residuals
-from pinntk.spectra import DENSE_LIMIT, share_of_entries, spectral_density
+from pinntk.residual.hessian import GaussNewton, Hessian, Split
+from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.spectra import DENSE_LIMIT, share_of_entries, spectral_density
 
 FIGURES = ("hessian", "gauss_newton", "remainder", "ratio", "products")
 TOLERANCES = (1e-3, 1e-2, 1e-1)
@@ -46,7 +46,7 @@ class HessianNorm(Measurement):
         conditions: initial, boundary and periodic points in all.
         normalization: of the losses, "sum" or "mean"; None: the method's.
         whole: measure L as well; without it the arrays have one column.
-        tolerance: of the norms, see `pinntk.spectra.norm`.
+        tolerance: of the norms, see `pinntk.residual.spectra.norm`.
         dense_limit: parameters up to which the shares of entries are measured, by as many products each time.
         density: measure the spectral density.
     """

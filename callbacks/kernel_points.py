@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from pinntk.ntk import FactoredJacobian
-from pinntk.points import PointSettings, sample
-from pinntk.residuals import Batch, Residuals
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Batch, Residuals
 
 DRAW = 2**31
 """Of the points' sampler; training never gets so far."""

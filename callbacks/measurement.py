@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
-from pinntk.discretization import DiscretizationSettings
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
 from pinntk.pdes.base import PDE
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.callbacks.measurement import Measurement
+from pinntk.common.arrays import Array
+from pinntk.common.plots import eigenvalues
 from pinntk.methods import Method
-from pinntk.ntk import FactoredJacobian
-from pinntk.pdes.base import Array
-from pinntk.plots import eigenvalues
-from pinntk.residuals import Residuals
-from pinntk.spectra import Spectrum, spectral_norm
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.residuals import Residuals
+from pinntk.residual.spectra import Spectrum, spectral_norm
 
 BLOCKS = ("K", "K_uu", "K_rr")
 FIGURES = ("drift", "largest", "smallest", "effective_rank")
@@ -28,7 +28,7 @@ class NTKDrift(Measurement):
     """``Delta K(t) = |K(0) - K(t)|_2 / |K(0)|_2`` on fixed points, for K and for its diagonal blocks K_uu and K_rr.
 
     Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,); ``drift``,
-    ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`pinntk.spectra.Spectrum`),
+    ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`Spectrum`),
     nan for K_uu where a problem has no conditions;
     ``spectrum_start_<block>`` and ``spectrum_end_<block>`` (descending eigenvalues), and with ``keep_kernel`` the
     kernel at the start, ``kernel_start`` (N, N). Kernels are computed in float64 whatever the run's precision.

@@ -23,10 +23,10 @@ from torch import Tensor
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.callbacks.measurement import Measurement
+from pinntk.common.arrays import Array
 from pinntk.methods import Method
-from pinntk.ntk import FactoredJacobian
-from pinntk.pdes.base import Array
-from pinntk.residuals import Residuals
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.residuals import Residuals
 
 ETAS = 4
 """Step sizes at which Lemma 1 is looked at, each half of the one before."""

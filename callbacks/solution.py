@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pinntk.callbacks.files import write_arrays, write_figure, write_pixels
 from pinntk.callbacks.solution_picture import draw, pixels
 from pinntk.methods import Method
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
 
 PICTURES = 20
 """At most, along the training."""

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pinntk.callbacks.error import l2re
-from pinntk.pdes.base import PDE, Array
+from pinntk.common.arrays import Array, l2re
+from pinntk.pdes.base import PDE
 
 MOMENTS = (0.0, 0.03, 0.3, 1.0)
 """Fractions of the time interval shown for a problem in several space dimensions."""

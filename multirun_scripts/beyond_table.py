@@ -11,8 +11,8 @@ from statistics import median
 
 from run_folders import completed
 
-from pinntk.published import TABLE_2, PublishedRow
-from pinntk.reading import Run, distinct
+from pinntk.report.reading import Run, distinct
+from pinntk.runs.published import TABLE_2, PublishedRow
 
 TO_REACH = {
     "convection": ("1e-4", "1e-6"),

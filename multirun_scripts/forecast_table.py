@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from run_folders import completed
 
-from pinntk.reading import Run
+from pinntk.report.reading import Run
 
 
 def row(run: Run) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import math
 
 from run_folders import completed
 
-from pinntk.reading import Run
+from pinntk.report.reading import Run
 
 
 def key(run: Run) -> tuple[str, str, str, int, int]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from run_folders import completed
 
-from pinntk.published import published_row
-from pinntk.reading import Run
+from pinntk.report.reading import Run
+from pinntk.runs.published import published_row
 
 FORMS = {"direct": "direct", "applied": "applied", "solved": "fitted to the discrete solution"}
 

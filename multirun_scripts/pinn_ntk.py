@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from run_folders import completed
 
-from pinntk.reading import Run
+from pinntk.report.reading import Run
 
 
 def label(run: Run) -> str:

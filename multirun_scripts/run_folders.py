@@ -8,9 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pinntk.errors import BadInput
-from pinntk.reading import Run, find_runs
+from pinntk.common.errors import BadInput
 from pinntk.report.pictures import png
+from pinntk.report.reading import Run, find_runs
 from pinntk.report.write import lines_of, put
 
 

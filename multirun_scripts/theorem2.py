@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from run_folders import completed, write_figure
 
-from pinntk.reading import Array, Run
+from pinntk.common.arrays import Array
+from pinntk.report.reading import Run
 
 
 def spread(kernels: list[Array]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinntk.cli import main
+from pinntk.launch.cli import main
 from pinntk.methods import Method
 
 pytest.register_assert_rewrite("jacobians", "made", "training")  # a failed assert of theirs shows its values, too

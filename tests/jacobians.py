@@ -15,8 +15,8 @@ from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.points import PointSettings, sample
-from pinntk.residuals import Batch, Normalization, Residuals
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Batch, Normalization, Residuals
 
 PDES: dict[str, PDE] = {
     pde.name: pde

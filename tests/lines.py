@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pinntk.discretization import DiscreteProblem
+from pinntk.discrete.discretization import DiscreteProblem
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinntk.declaration import check
-from pinntk.errors import BadInput
-from pinntk.pdes.base import PDE, Array, ExactPDE, Term, value, vanishing
-from pinntk.references import Reference
+from pinntk.common.arrays import Array
+from pinntk.common.errors import BadInput
+from pinntk.pdes.base import PDE, ExactPDE, Term, value, vanishing
+from pinntk.pdes.declaration import check
+from pinntk.pdes.references import Reference
 
 
 class Cooling(ExactPDE):

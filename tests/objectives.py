@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
-from pinntk.ntk import FactoredJacobian, LayerFactors
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 from pinntk.optim.objective import Product
+from pinntk.residual.ntk import FactoredJacobian, LayerFactors
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

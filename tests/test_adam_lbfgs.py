@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from training import fit, make_of, parameters, whole_and_resumed
 
-from pinntk.loss import BlockedLoss
 from pinntk.methods.adam_lbfgs import SCALED, AdamLBFGS, LBFGSPhase
 from pinntk.pdes.burgers import Burgers
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
+from pinntk.residual.loss import BlockedLoss
 
 WEIGHTS = {"boundary": 5.0}
 

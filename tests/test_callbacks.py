@@ -17,7 +17,7 @@ import torch
 from training import POINTS, fit, make, make_of, parameters, stop_at
 
 from pinntk.callbacks import ErrorAgainstReference, Progress, TimedCheckpoint, progress
-from pinntk.callbacks.error import l2re
+from pinntk.common.arrays import l2re
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.methods.ntk_ng import NTKNaturalGradient
@@ -25,8 +25,8 @@ from pinntk.methods.pcpinn import PCPINN
 from pinntk.methods.pinn_ntk import PINNNTK
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D, Poisson1DDiscretization
-from pinntk.points import PointSettings
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
+from pinntk.residual.points import PointSettings
 
 FIXED = POINTS.model_copy(update={"resample_every": None})
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import FAST, Cli
 
-from pinntk.cli import compose, configuration_folder, groups
-from pinntk.overrides import rewrite
+from pinntk.launch.cli import compose, configuration_folder, groups
+from pinntk.launch.overrides import rewrite
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 CHOICES = groups(configuration_folder())
@@ -329,7 +329,7 @@ def test_help_names_groups_choices_and_keys(cli: Cli) -> None:
 
 def test_help_and_choices_do_not_wait_for_torch() -> None:
     program = (
-        "import sys; from pinntk.cli import main; main(['--help']); assert 'hydra' not in sys.modules;"
+        "import sys; from pinntk.launch.cli import main; main(['--help']); assert 'hydra' not in sys.modules;"
         "assert main(['pde=foo']) == 2; assert main(['sed=3']) == 2; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

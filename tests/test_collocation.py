@@ -15,9 +15,10 @@ from jacobians import PDES, residuals_of
 from pydantic import ValidationError
 from torch import Tensor
 
-from pinntk.collocation import Collocation
-from pinntk.points import CANDIDATES, Array, PointSettings, candidates, redrawn, sample
-from pinntk.residuals import Batch
+from pinntk.common.arrays import Array
+from pinntk.residual.collocation import Collocation
+from pinntk.residual.points import CANDIDATES, PointSettings, candidates, redrawn, sample
+from pinntk.residual.residuals import Batch
 
 problems = pytest.mark.parametrize("name", PDES)
 LOWER, UPPER = (-2.0, 1.0), (3.0, 1.5)

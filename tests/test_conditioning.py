@@ -13,12 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pinntk.conditioning import ConditionNumbers, PreconditionedNumbers, norm
-from pinntk.discretization import DiscreteProblem
+from pinntk.discrete.conditioning import ConditionNumbers, PreconditionedNumbers, norm
+from pinntk.discrete.discretization import DiscreteProblem
+from pinntk.discrete.preconditioner import BlockTriangular, Preconditioner, PreconditionerError, WholeMatrix
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.preconditioner import BlockTriangular, Preconditioner, PreconditionerError, WholeMatrix
 
 Array = NDArray[np.float64]
 MILD = Heat2D(k=0.02)

@@ -16,8 +16,9 @@ from training import POINTS, fit, make, stop_at
 
 from pinntk.callbacks import Conditioning, TimedCheckpoint
 from pinntk.callbacks.conditioning import draw
-from pinntk.conditioning import ConditionNumbers
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
+from pinntk.discrete.conditioning import ConditionNumbers
+from pinntk.discrete.theorem1 import Theorem1
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.methods import Method
 from pinntk.methods.pcpinn import PCPINN
@@ -26,7 +27,6 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.poisson1d import Poisson1D, Poisson1DDiscretization
-from pinntk.theorem1 import Theorem1
 
 TINY = {"cells": 16}
 DROPS = (1e-1, 1e-3)
@@ -111,7 +111,7 @@ def test_what_a_run_writes(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     series = record["theorem1"]
     assert series["iteration"] == [0, 25, 50, 60]
     assert all(side > 0 for name in ("left", "right") for side in series[name])
-    theorem = Theorem1(method.pde, method.pde.reference().values, plain.condition)
+    theorem = Theorem1(method.pde, method.pde.evaluation_points(), method.pde.reference().values, plain.condition)
     last = theorem.sides(method.residuals, method.batches())
     assert (series["left"][-1], series["right"][-1]) == (last.left, last.right)
     for side in ("left", "right"):

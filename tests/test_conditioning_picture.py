@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pinntk.callbacks.conditioning import draw
-from pinntk.conditioning import ConditionNumbers
+from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.pdes.convection import Convection, ConvectionDiscretization
 
 DROPS = (1e-1, 1e-3)

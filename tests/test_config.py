@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
 import pinntk
-from pinntk.cli import compose, configuration_folder, groups
-from pinntk.settings import RunSettings
+from pinntk.launch.cli import compose, configuration_folder, groups
+from pinntk.runs.settings import RunSettings
 
 CONF = configuration_folder()
 CHOICES = groups(CONF)

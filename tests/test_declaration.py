@@ -12,18 +12,18 @@ import torch
 from made import EQUATION, Cooling, Saddle, TimeFirst, Torus, line_of, made, with_term
 from torch import Tensor
 
-from pinntk.cli import compose
-from pinntk.collocation import Collocation
-from pinntk.declaration import check, reference_of
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
+from pinntk.launch.cli import compose
 from pinntk.network import Network, NetworkSettings
+from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, Term, periodic, vanishing
 from pinntk.pdes.convection import Convection
-from pinntk.points import PointSettings, sample
-from pinntk.references import Reference
-from pinntk.residuals import Residuals
-from pinntk.settings import RunSettings
-from pinntk.streams import Operator
+from pinntk.pdes.declaration import check, reference_of
+from pinntk.pdes.references import Reference
+from pinntk.residual.collocation import Collocation
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Residuals
+from pinntk.runs.settings import RunSettings
 
 TRAINABLE = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
 TABLE = torch.ones(1, dtype=torch.float64)

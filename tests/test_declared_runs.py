@@ -16,13 +16,13 @@ from conftest import FAST, Cli, arrays_of, result_of, rows_of
 from made import Cooling, line_of, with_term
 
 import pinntk
-from pinntk import status
-from pinntk.cli import compose
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
+from pinntk.launch.cli import compose
 from pinntk.loggers.dashboard import row
-from pinntk.published import published_row
+from pinntk.report import status
 from pinntk.report.write import write_report
-from pinntk.run import run
+from pinntk.runs.published import published_row
+from pinntk.runs.run import run
 
 USERS = """
 import math
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from made import Cooling, Saddle, TimeFirst, Torus
 from pinntk.pdes.base import ExactPDE, Term, value, vanishing
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
 
 class Column(Cooling):
     name = "column"
@@ -102,7 +102,7 @@ def test_a_wrong_declaration_is_refused_before_lightning_is_imported(
 ) -> None:
     users("Column")
     words = ["--config-dir", "conf", *(["-m", "seed=0,1"] if sweep else []), *FAST, "pde=column"]
-    program = "import sys; from pinntk.cli import main; code = main(); print(code, 'pytorch_lightning' in sys.modules)"
+    program = "import sys; from pinntk.launch.cli import main; print(main(), 'pytorch_lightning' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=cli.folder,

@@ -15,9 +15,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
-from pinntk.cli import configuration_folder, groups
+from pinntk.launch.cli import configuration_folder, groups
 from pinntk.network import NetworkSettings
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 CONF = configuration_folder()
 CHOICES = groups(CONF)

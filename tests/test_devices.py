@@ -13,8 +13,8 @@ import pytest
 from conftest import FAST, Cli
 from sweeping import WATCHER, completed, noted
 
-from pinntk import devices
-from pinntk.devices import Device, lease, visible_devices
+from pinntk.launch import devices
+from pinntk.launch.devices import Device, lease, visible_devices
 
 
 def fakes(folder: Path, count: int) -> list[Device]:
@@ -104,7 +104,7 @@ def test_parts_of_a_device_are_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_launcher_gives_each_job_a_device(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     (cli.folder / "watcher.py").write_text(WATCHER)
     monkeypatch.syspath_prepend(cli.folder)
-    monkeypatch.setattr("pinntk.launchers.visible_devices", lambda: fakes(cli.folder, 2))
+    monkeypatch.setattr("pinntk.launch.launchers.visible_devices", lambda: fakes(cli.folder, 2))
     words = ["+callbacks.watcher._target_=watcher.Watcher", f"+callbacks.watcher.folder={cli.folder}"]
     ended = cli(*FAST, *words, "-m", "seed=0,1,2", "hydra/launcher=gpus", "+callbacks.watcher.slow=0.3")
     assert ended.code == 0, ended.err

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pinntk.difference import (
+from pinntk.discrete.difference import (
     first_derivative_order4,
     first_derivative_spectral,
     lagrange_stencil,

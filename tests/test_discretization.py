@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from pinntk.discretization import (
-    Blocks,
-    BlockTriangular,
-    DiscreteProblem,
-    DiscretizationSettings,
-    PreconditionerError,
-    UnsolvedError,
-    WholeMatrix,
-    check_size,
-)
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, UnsolvedError, check_size
+from pinntk.discrete.preconditioner import Blocks, BlockTriangular, PreconditionerError, WholeMatrix
 
 Array = NDArray[np.float64]
 LEVELS = 21

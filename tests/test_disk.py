@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import FAST, Cli, result_of
 
-from pinntk.trained import load
+from pinntk.runs.trained import load
 
 SAVING = [*FAST, "checkpoint.every_seconds=1e-9"]
 FULL = "No space left on device"
@@ -124,7 +124,7 @@ def test_a_path_that_is_too_long_and_a_folder_of_choices(cli: Cli) -> None:
 
 
 def test_reports_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    from pinntk.errors import refusing
+    from pinntk.common.errors import refusing
 
     def raising(number: int) -> Callable[[], int]:
         def body() -> int:

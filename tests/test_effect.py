@@ -10,13 +10,13 @@ import torch
 from conftest import Cli
 from training import fit, make_of, parameters
 
-from pinntk.cli import compose, configuration_folder, groups
-from pinntk.composition import Composer
+from pinntk.launch.cli import compose, configuration_folder, groups
+from pinntk.launch.composition import Composer
 from pinntk.methods.adam import AdamMethod
 from pinntk.methods.gdnd_theory import GDNDTheory
 from pinntk.pdes.convection import Convection
-from pinntk.points import PointSettings
-from pinntk.settings import RunSettings
+from pinntk.residual.points import PointSettings
+from pinntk.runs.settings import RunSettings
 
 SMOKE = ["budget=smoke", "threads=1", "width=10"]
 

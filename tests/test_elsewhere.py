@@ -46,8 +46,8 @@ def test_what_the_user_chose_or_what_differs_is_no_news(cli: Cli, cores: list[in
 
 
 def test_another_accelerator_is_said(cli: Cli, cores: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pinntk.cli import compose
-    from pinntk.settings import RunSettings
+    from pinntk.launch.cli import compose
+    from pinntk.runs.settings import RunSettings
 
     cli(*WORDS)
     here = cli.run_folder()

@@ -19,10 +19,10 @@ from hydra.core.plugins import Plugins
 from hydra.version import VersionBase
 from omegaconf import DictConfig
 
-from pinntk.cli import compose
+from pinntk.launch.cli import compose
 
 
-@pytest.mark.parametrize("module", ["pinntk", "pinntk.cli"])
+@pytest.mark.parametrize("module", ["pinntk", "pinntk.launch.cli"])
 def test_as_a_module(module: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", module]
     shown = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 from conftest import FAST, Ended, in_child, result_of
 from test_resume import at_iteration, die
 
-from pinntk.fingerprint import changes, fingerprint
+from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.methods.gdnd import GDND
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.heat2d import Heat2D
@@ -92,7 +92,7 @@ def test_a_class_without_a_source_has_none(tmp_path: Path) -> None:
     assert fingerprint(found["Typed"]) is None
     script = tmp_path / "script.py"
     script.write_text(
-        "from pinntk.fingerprint import fingerprint\nclass A: x = 1\nprint(fingerprint(A))\n"
+        "from pinntk.common.fingerprint import fingerprint\nclass A: x = 1\nprint(fingerprint(A))\n"
         "exec('class B: x = 1')\nprint(fingerprint(A, B))\n"
     )
     said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout.split("\n")

@@ -12,8 +12,8 @@ from typing import IO
 import pytest
 from omegaconf import OmegaConf
 
-from pinntk.errors import BadInput
-from pinntk.folder import FolderInUse, RunFolder, check_writable, write_atomically, write_json, write_yaml
+from pinntk.common.errors import BadInput
+from pinntk.runs.folder import FolderInUse, RunFolder, check_writable, write_atomically, write_json, write_yaml
 
 
 @pytest.fixture

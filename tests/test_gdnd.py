@@ -12,8 +12,8 @@ from jacobians import PDES, dense_jacobian, loss_at
 from training import fit, make_of, parameters, whole_and_resumed
 
 from pinntk.methods.gdnd import GDND
-from pinntk.points import PointSettings
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
+from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=20, initial=6, boundary=4)
 WEIGHTS = {"initial": 3.0}

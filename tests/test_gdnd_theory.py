@@ -16,8 +16,8 @@ from training import fit, make_of, parameters, whole_and_resumed
 from pinntk.methods.gdnd_theory import GDNDTheory
 from pinntk.network import NetworkSettings
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import PointSettings
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
+from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=6, initial=3, boundary=2)
 WEIGHTS = {"burgers": {"initial": 3.0}, "poisson1d": {"boundary": 3.0}}

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pinntk.discretization import Preconditioner, apply_inverse
+from pinntk.discrete.discretization import apply_inverse
+from pinntk.discrete.preconditioner import Preconditioner
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
 

@@ -11,10 +11,10 @@ from jacobians import PDES, assert_close, batches_of, dense_jacobian, loss_at, r
 from objectives import random
 from torch import Tensor
 
-from pinntk.hessian import GaussNewton, Hessian, Split
-from pinntk.ntk import FactoredJacobian
-from pinntk.residuals import Batch, Normalization, Residuals
-from pinntk.spectra import SymmetricOperator, norm, spectral_norm
+from pinntk.residual.hessian import GaussNewton, Hessian, Split
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.spectra import SymmetricOperator, norm, spectral_norm
 
 problems = pytest.mark.parametrize("name", PDES)
 normalizations = pytest.mark.parametrize("normalization", get_args(Normalization))
@@ -100,9 +100,9 @@ def test_in_blocks_and_recorded_anew_it_is_the_same(
         assert len(whole._parts) == len(case.residuals.regions)
         expected = whole @ v
         with monkeypatch.context() as patch:
-            patch.setattr("pinntk.loss.ELEMENTS", 30)
+            patch.setattr("pinntk.residual.loss.ELEMENTS", 30)
             blocked = make(*case.arguments)
-            patch.setattr("pinntk.hessian.KEEP", 0)
+            patch.setattr("pinntk.residual.hessian.KEEP", 0)
             anew = make(*case.arguments)
         assert len(blocked._parts) > 2 * len(whole._parts)
         assert anew._kept is None
@@ -196,7 +196,7 @@ def test_blocks_of_products_with_gauss_newton(name: str, monkeypatch: pytest.Mon
         return one(v)
 
     monkeypatch.setattr(made, "_product", counted)
-    monkeypatch.setattr("pinntk.hessian.BLOCK", 5)
+    monkeypatch.setattr("pinntk.residual.hessian.BLOCK", 5)
     for limit, columns, by_rows in (
         (entries, 5, True),
         (entries, 4, False),
@@ -204,7 +204,7 @@ def test_blocks_of_products_with_gauss_newton(name: str, monkeypatch: pytest.Mon
         (entries, size, True),
         (entries, 1, False),
     ):
-        monkeypatch.setattr("pinntk.hessian.DENSE_ROWS", limit)
+        monkeypatch.setattr("pinntk.residual.hessian.DENSE_ROWS", limit)
         V = random(size, columns, seed=columns)
         singles.clear()
         before = made.products

@@ -22,8 +22,8 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
-from pinntk.residuals import Residuals
-from pinntk.spectra import spectral_density
+from pinntk.residual.residuals import Residuals
+from pinntk.residual.spectra import spectral_density
 
 NORMS = ("hessian", "gauss_newton", "remainder", "ratio")
 TRAINING: dict[str, Any] = {"steps": 20, "log_every": 10, "adam": {"learning_rate": 1e-2}}

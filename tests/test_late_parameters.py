@@ -14,7 +14,7 @@ from training import fit, make_of, parameters, stop_at
 
 import pinntk
 from pinntk.callbacks import TimedCheckpoint
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
 from pinntk.methods import Method, MethodSettings
 
 

@@ -14,10 +14,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sweeping import completed
 
-from pinntk.cli import configuration_folder
-from pinntk.clusters import Ray, Slurm
-from pinntk.errors import BadInput
-from pinntk.launchers import Gpus, InTurn, Local, Sweeping
+from pinntk.common.errors import BadInput
+from pinntk.launch.cli import configuration_folder
+from pinntk.launch.clusters import Ray, Slurm
+from pinntk.launch.launchers import Gpus, InTurn, Local, Sweeping
 
 NAMES = {"local": Local, "gpus": Gpus, "slurm": Slurm, "ray": Ray}
 
@@ -101,7 +101,7 @@ def test_a_launcher_that_cannot_work_says_so(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("submitit.slurm.slurm.SlurmExecutor.affinity", classmethod(lambda cls: 2))
-    monkeypatch.setattr("pinntk.composition.Composer.check_sweep", lambda self, words: None)
+    monkeypatch.setattr("pinntk.launch.composition.Composer.check_sweep", lambda self, words: None)
     ended = cli(*FAST, "-m", "seed=0,1", *words.split())
     assert ended.code == 2
     (line,) = ended.err.splitlines()

@@ -11,16 +11,16 @@ from lines import CASES, LINEAR, discretize, make, pde_of, random
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pinntk import references
-from pinntk.cli import compose
-from pinntk.discretization import DiscreteProblem
+from pinntk.discrete.discretization import DiscreteProblem
+from pinntk.launch.cli import compose
+from pinntk.pdes import references
 from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.settings import RunSettings
+from pinntk.runs.settings import RunSettings
 
 Array = NDArray[np.float64]
 

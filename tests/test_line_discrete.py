@@ -13,7 +13,7 @@ import torch
 from lines import CASES, LINEAR, make, pde_of, random
 from numpy.typing import NDArray
 
-from pinntk.discretization import BlockTriangular, WholeMatrix
+from pinntk.discrete.preconditioner import BlockTriangular, WholeMatrix
 
 Array = NDArray[np.float64]
 Rate = Callable[[Array], Array]

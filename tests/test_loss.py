@@ -5,9 +5,9 @@ import torch
 from jacobians import PDES, POINTS, batches_of, dense_jacobian, residuals_of
 from torch import Tensor
 
-from pinntk.loss import BlockedLoss
-from pinntk.points import PointSettings
-from pinntk.residuals import Batch, Normalization, Residuals, term_losses
+from pinntk.residual.loss import BlockedLoss
+from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import Batch, Normalization, Residuals, term_losses
 
 WEIGHTS = [0.7, 0.0, 3.0, 1.9]
 problems = pytest.mark.parametrize("name", PDES)
@@ -58,7 +58,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[list[Batch]]:
 def test_blocks_make_the_loss_and_its_gradient(
     name: str, normalization: Normalization, parametrization: str, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pinntk.loss.ELEMENTS", elements)
+    monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", elements)
     splits = watch(monkeypatch)
     residuals = residuals_of(PDES[name], depth=2, parametrization=parametrization)
     batches, weights = batches_of(PDES[name], residuals), weights_for(residuals)
@@ -88,7 +88,7 @@ def test_blocks_make_the_loss_and_its_gradient(
 def test_losses_traces_and_gradients_by_term(
     name: str, normalization: Normalization, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pinntk.loss.ELEMENTS", elements)
+    monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", elements)
     residuals = residuals_of(PDES[name], depth=2, parametrization="ntk")
     batches = batches_of(PDES[name], residuals)
     losses, traces, gradients = BlockedLoss(residuals, normalization, compile=False).by_term(batches)
@@ -105,7 +105,7 @@ def test_losses_traces_and_gradients_by_term(
 
 @normalizations
 def test_the_gradient_is_added_to_what_is_there(normalization: Normalization, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pinntk.loss.ELEMENTS", 60)
+    monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", 60)
     pde = PDES["convection"]
     residuals = residuals_of(pde)
     batches, weights = batches_of(pde, residuals), weights_for(residuals)
@@ -134,7 +134,7 @@ def test_weights_may_change_from_one_step_to_the_next() -> None:
 
 @normalizations
 def test_other_batches_make_other_blocks(normalization: Normalization, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pinntk.loss.ELEMENTS", 60)
+    monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", 60)
     pde = PDES["reaction"]
     residuals = residuals_of(pde)
     weights = weights_for(residuals)
@@ -155,7 +155,7 @@ def test_other_batches_make_other_blocks(normalization: Normalization, monkeypat
 @pytest.mark.slow  # the compiler takes its time
 @pytest.mark.parametrize(("name", "normalization"), [("burgers", "sum"), ("reaction", "mean")])
 def test_compiled_it_is_the_same(name: str, normalization: Normalization, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pinntk.loss.ELEMENTS", 60)
+    monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", 60)
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     residuals = residuals_of(PDES[name], depth=1)

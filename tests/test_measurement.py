@@ -20,7 +20,7 @@ from training import POINTS, fit, make, parameters, stop_at
 from pinntk.callbacks import Conditioning, HessianNorm, Measurement, NTKDrift, NTKForecast, TimedCheckpoint
 from pinntk.methods import Method
 from pinntk.methods.adam import AdamMethod
-from pinntk.spectra import spectral_norm
+from pinntk.residual.spectra import spectral_norm
 
 NEW: dict[str, Callable[[Path], Measurement]] = {
     "ntk_drift": lambda folder: NTKDrift(str(folder), every=20, interior=12, conditions=2),

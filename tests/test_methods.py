@@ -19,7 +19,7 @@ from pinntk.pdes.base import Term
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import PointSettings, sample
+from pinntk.residual.points import PointSettings, sample
 
 
 def test_weights_of_unknown_terms_are_named() -> None:

@@ -18,7 +18,7 @@ from handmade import make_run
 from training import fit, make
 
 from pinntk.callbacks import Conditioning
-from pinntk.cli import main
+from pinntk.launch.cli import main
 
 SCRIPTS = Path(__file__).parents[1] / "multirun_scripts"
 

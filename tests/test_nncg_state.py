@@ -9,7 +9,7 @@ from objectives import convex, optimizer, pinn, quadratic, random, saddle, symme
 from pydantic import ValidationError
 
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
-from pinntk.validation import errors_of
+from pinntk.runs.validation import errors_of
 
 
 def test_every_counter() -> None:

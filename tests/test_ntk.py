@@ -12,10 +12,10 @@ from jacobians import PDES, assert_close, batches_of, dense_jacobian, features, 
 from objectives import random
 from torch import Tensor
 
-from pinntk import ntk
-from pinntk.ntk import FactoredJacobian, LayerFactors, layer_gram
-from pinntk.residuals import Batch, Residuals
-from pinntk.spectra import Spectrum, spectral_norm
+from pinntk.residual import ntk
+from pinntk.residual.ntk import FactoredJacobian, LayerFactors, layer_gram
+from pinntk.residual.residuals import Batch, Residuals
+from pinntk.residual.spectra import Spectrum, spectral_norm
 
 problems = pytest.mark.parametrize("name", PDES)
 
@@ -75,7 +75,7 @@ def test_a_kernel_in_blocks_is_that_in_one(name: str, monkeypatch: pytest.Monkey
     terms = len(J.names)
     assert len(calls) == terms * (terms + 1) // 2  # each term in one piece
     for entries in (1, 50):  # rows one by one; several, with a smaller rest
-        monkeypatch.setattr("pinntk.ntk.BLOCK", entries)
+        monkeypatch.setattr("pinntk.residual.ntk.BLOCK", entries)
         calls.clear()
         assert_close(J.gram(), whole, 1e-13)
         assert len(calls) > terms * (terms + 1) // 2

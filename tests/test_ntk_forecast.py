@@ -17,7 +17,7 @@ from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.reaction import Reaction
-from pinntk.residuals import Residuals
+from pinntk.residual.residuals import Residuals
 
 
 def forecast(folder: Path, **more: Any) -> NTKForecast:

@@ -16,8 +16,8 @@ from torch import Tensor
 from training import fit, make, make_of, parameters, whole_and_resumed
 
 from pinntk.methods.ntk_ng import NaturalGradientPhase, NTKNaturalGradient
-from pinntk.points import PointSettings
-from pinntk.references import Reference
+from pinntk.pdes.references import Reference
+from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=20, initial=6, boundary=4)
 AFRESH = PointSettings(interior=20, initial=6, boundary=4, resample_every=3, by_residual=0.5)

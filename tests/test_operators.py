@@ -9,8 +9,8 @@ from jacobians import PDES, assert_close, batches_of, nested, residuals_of
 from torch import Tensor
 
 from pinntk.network import Network, NetworkSettings
+from pinntk.network.streams import Operator, Streams
 from pinntk.pdes.base import PDE
-from pinntk.streams import Operator, Streams
 
 COORDINATES = ("x", "y", "t")
 LOWER, UPPER = (-0.5, 0.0, 0.0), (1.0, 2.0, 3.0)

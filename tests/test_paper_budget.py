@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pinntk.cli import compose, configuration_folder, groups
-from pinntk.settings import RunSettings
+from pinntk.launch.cli import compose, configuration_folder, groups
+from pinntk.runs.settings import RunSettings
 
 CHOICES = groups(configuration_folder())
 

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from training import fit, parameters
 
 from pinntk.callbacks import TimedCheckpoint
-from pinntk.discretization import DiscretizationSettings
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.base import NonFiniteLoss
 from pinntk.methods.pcpinn import PCPINN
 from pinntk.methods.preconditioned import rms
@@ -23,9 +23,9 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.heat2d_discrete import Heat2DDiscretization
 from pinntk.pdes.poisson1d import Poisson1D
+from pinntk.pdes.references import Reference
 from pinntk.pdes.wave import Wave, WaveDiscretization
-from pinntk.points import PointSettings
-from pinntk.references import Reference
+from pinntk.residual.points import PointSettings
 
 MILD = Heat2D(k=0.02)
 """So slow a reaction that a coarse grid resolves it, and not so slow that it is linear."""

@@ -20,7 +20,7 @@ from pinntk.methods.objective import WeightedLeastSquares, WeightedObjective
 from pinntk.methods.pcpinn import PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden
 from pinntk.methods.preconditioned import Preconditioned
 from pinntk.network import NetworkSettings
-from pinntk.points import PointSettings, redrawn
+from pinntk.residual.points import PointSettings, redrawn
 
 LINEAR = ("convection", "wave")
 

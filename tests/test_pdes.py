@@ -10,15 +10,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pinntk import references
-from pinntk.pdes.base import PDE, Array, ExactPDE
+from pinntk.common.arrays import Array
+from pinntk.pdes import references
+from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
+from pinntk.pdes.references import Reference, SineSeries
 from pinntk.pdes.wave import Wave
-from pinntk.references import Reference, SineSeries
 
 PROBLEMS: dict[str, type[PDE]] = {
     "convection": Convection,

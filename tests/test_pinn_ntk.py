@@ -13,7 +13,7 @@ from training import fit, parameters, whole_and_resumed
 
 from pinntk.methods.pinn_ntk import PINNNTK, balanced
 from pinntk.network import NetworkSettings
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 problems = pytest.mark.parametrize("name", PDES)
 normalizations = pytest.mark.parametrize("normalization", ["sum", "mean"])

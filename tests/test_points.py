@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pinntk.pdes.base import PDE, Array
+from pinntk.common.arrays import Array
+from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import REGIONS, PointSettings, sample
+from pinntk.residual.points import REGIONS, PointSettings, sample
 
 SAMPLINGS = ["uniform", "latin_hypercube", "sobol", "grid"]
 RANDOM = SAMPLINGS[:3]

@@ -12,9 +12,8 @@ import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
 
-from pinntk.discretization import apply_inverse
-from pinntk.pdes.convection import Convection, ConvectionDiscretization
-from pinntk.preconditioner import (
+from pinntk.discrete.discretization import apply_inverse
+from pinntk.discrete.preconditioner import (
     AMPLIFICATION_LIMIT,
     DEFECT_LIMIT,
     Blocks,
@@ -23,6 +22,7 @@ from pinntk.preconditioner import (
     PreconditionerError,
     WholeMatrix,
 )
+from pinntk.pdes.convection import Convection, ConvectionDiscretization
 
 LEVELS, NODES = 6, 20  # SuperLU drops nothing from much smaller blocks
 Array = NDArray[np.float64]

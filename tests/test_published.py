@@ -10,7 +10,7 @@ from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.published import METHODS, TABLE_2, published_row
+from pinntk.runs.published import METHODS, TABLE_2, published_row
 
 PRINTED = """
            | PINN-NTK | PCPINN  | Adam    | Adam+L-BFGS | GDND

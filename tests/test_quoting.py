@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import FAST, Cli
 
-from pinntk.cli import compose, configuration_folder, groups, main
-from pinntk.errors import BadInput
-from pinntk.overrides import parse, rewrite
+from pinntk.common.errors import BadInput
+from pinntk.launch.cli import compose, configuration_folder, groups, main
+from pinntk.launch.overrides import parse, rewrite
 
 CHOICES = groups(configuration_folder())
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pinntk import references
-from pinntk.references import burgers
+from pinntk.pdes import references
+from pinntk.pdes.references import burgers
 
 
 def hopf(x: float, t: float, nu: float) -> float:

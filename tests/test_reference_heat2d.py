@@ -12,8 +12,8 @@ import pytest
 from scipy.fft import dstn
 from scipy.integrate import solve_ivp
 
-from pinntk import references
-from pinntk.references import SineSeries, heat2d
+from pinntk.pdes import references
+from pinntk.pdes.references import SineSeries, heat2d
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from handmade import make_run
 
-from pinntk.published import METHODS
 from pinntk.report.__main__ import main
 from pinntk.report.table import make_table
 from pinntk.report.text import latex, markdown, number
+from pinntk.runs.published import METHODS
 
 NU = {"nu": 0.003183098861837907}
 HEAT = {"k": 1.0, "m1": 4, "m2": 2}
@@ -210,7 +210,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_special_signs(tmp_path: Path) -> None:
     """Of Markdown, LaTeX and HTML, in names that a user may choose."""
     make_run(tmp_path, method="my_method", budget="a|b", pde="my_pde", pde_parameters={"c_1": 2})
-    from pinntk.reading import find_runs
+    from pinntk.report.reading import find_runs
 
     table = make_table(find_runs(tmp_path)[0])
     assert all(line.replace("\\|", "").count("|") == 8 for line in markdown(table).splitlines() if line[:1] == "|")

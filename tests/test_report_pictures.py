@@ -9,10 +9,10 @@ from handmade import make_run
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from pinntk.reading import Run, find_runs
 from pinntk.report import hessian, kernel
 from pinntk.report.curves import curves
 from pinntk.report.pictures import Picture, pictures
+from pinntk.report.reading import Run, find_runs
 from pinntk.report.series import find_series, labels
 from pinntk.report.table import make_table
 from pinntk.report.write import write_report

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinntk import references
 from pinntk.network import Network, NetworkSettings
+from pinntk.pdes import references
 from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
@@ -19,8 +19,8 @@ from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.points import PointSettings, sample
-from pinntk.residuals import Residuals, term_losses
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Residuals, term_losses
 
 Function = Callable[[Tensor], Tensor]
 PI = math.pi

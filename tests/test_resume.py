@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from pinntk.methods import Method
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.references import Reference
-from pinntk.trained import load
+from pinntk.pdes.references import Reference
+from pinntk.runs.trained import load
 
 TOTAL = 40
 CUT = ["points.resample_every=7", "checkpoint.every_seconds=1e-9", "evaluate_every=10"]

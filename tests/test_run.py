@@ -14,16 +14,17 @@ import torch
 from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of
 
 import pinntk
-from pinntk.cli import compose
-from pinntk.discretization import PreconditionerError, UnsolvedError
-from pinntk.folder import RunFolder
+from pinntk.discrete.discretization import UnsolvedError
+from pinntk.discrete.preconditioner import PreconditionerError
+from pinntk.launch.cli import compose
 from pinntk.methods.adam import AdamMethod
-from pinntk.references import Reference
-from pinntk.run import decide_compile
-from pinntk.settings import RunSettings
-from pinntk.stopping import StopOnSignal
-from pinntk.trained import load
-from pinntk.trainer import fit
+from pinntk.pdes.references import Reference
+from pinntk.runs.folder import RunFolder
+from pinntk.runs.run import decide_compile
+from pinntk.runs.settings import RunSettings
+from pinntk.runs.stopping import StopOnSignal
+from pinntk.runs.trained import load
+from pinntk.runs.trainer import fit
 
 
 def test_a_run_leaves_what_it_should(cli: Cli) -> None:

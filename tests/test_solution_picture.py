@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from training import fit, make
 
 from pinntk.callbacks import SolutionPlot
-from pinntk.callbacks.error import l2re
 from pinntk.callbacks.files import write_figure, write_pixels
 from pinntk.callbacks.solution_picture import draw, pixels
+from pinntk.common.arrays import Array, l2re
 from pinntk.loggers.metrics_csv import MetricsCSV
-from pinntk.pdes.base import PDE, Array
+from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D

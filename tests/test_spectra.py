@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinntk import spectra
-from pinntk.spectra import SymmetricOperator, norm, share_of_entries, spectral_density
+from pinntk.residual import spectra
+from pinntk.residual.spectra import SymmetricOperator, norm, share_of_entries, spectral_density
 
 
 class Matrix(SymmetricOperator):

@@ -15,7 +15,7 @@ from training import fit, make_of, parameters, whole_and_resumed
 
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings, coefficients
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=20, initial=6, boundary=4)
 

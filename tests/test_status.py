@@ -15,7 +15,7 @@ from conftest import FAST, Cli
 from filelock import FileLock
 from handmade import make_run
 
-from pinntk import status
+from pinntk.report import status
 
 
 def shown(root: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:

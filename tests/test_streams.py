@@ -14,6 +14,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from pinntk.network import Network, NetworkSettings
+from pinntk.network.streams import Streams, tanh_streams
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
@@ -21,7 +22,6 @@ from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
-from pinntk.streams import Streams, tanh_streams
 
 PROBLEMS = [Convection, Wave, Reaction, Burgers, Heat2D, Poisson1D]
 FEATURES: dict[str, list[dict[str, Any]]] = {

@@ -13,11 +13,11 @@ import pytest
 from conftest import FAST, Cli, result_of
 from sweeping import LAUNCHERS, completed, kill, noted, results, rows, start, sweep, until
 
-from pinntk.cli import compose
-from pinntk.folder import RunFolder
+from pinntk.launch.cli import compose
+from pinntk.launch.sweep import differing, exit_code
 from pinntk.methods.adam import AdamMethod
-from pinntk.settings import RunSettings
-from pinntk.sweep import differing, exit_code
+from pinntk.runs.folder import RunFolder
+from pinntk.runs.settings import RunSettings
 
 FAILING = ["method.adam.learning_rate=1e300,1e-3", "method.steps=3"]
 

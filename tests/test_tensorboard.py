@@ -113,7 +113,7 @@ def test_a_failure_is_one_line_and_the_training_goes_on(cli: Cli, monkeypatch: p
 
 
 def test_every_choice_but_none_writes_the_same_metrics_csv() -> None:
-    from pinntk.cli import compose
+    from pinntk.launch.cli import compose
 
     entries = [compose([f"logger={choice}"])["logger"].get("csv") for choice in ("csv", "wandb", "tensorboard")]
     assert entries[0] is not None

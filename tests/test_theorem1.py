@@ -10,12 +10,13 @@ from jacobians import PDES, batches_of, dense_jacobian, residuals_of
 from torch import Tensor
 from training import fit, make
 
-from pinntk.conditioning import ConditionNumbers
-from pinntk.pdes.base import PDE, Array, Term, value
+from pinntk.common.arrays import Array
+from pinntk.discrete.conditioning import ConditionNumbers
+from pinntk.discrete.theorem1 import Theorem1, forcing
+from pinntk.pdes.base import PDE, Term, value
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import PointSettings
-from pinntk.residuals import Residuals
-from pinntk.theorem1 import Theorem1, forcing
+from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import Residuals
 
 
 class Longer(Poisson1D):
@@ -62,7 +63,7 @@ def test_both_sides_by_their_definitions(pde: Poisson1D, parametrization: str) -
     condition, (length,) = 7.0, pde.upper
     x = pde.evaluation_points()
     u = np.sin(pde.a * np.pi * x[:, 0])
-    found = Theorem1(pde, u, condition).sides(residuals, batches)
+    found = Theorem1(pde, pde.evaluation_points(), u, condition).sides(residuals, batches)
 
     count = len(batches["interior"].points)
     rows = dense_jacobian(residuals, batches)[:count].numpy()
@@ -80,7 +81,7 @@ def test_the_kernel_is_that_of_the_interior_wherever_its_term_stands() -> None:
     pde = Mixed()
     residuals = residuals_of(pde, depth=1)
     batches = batches_of(pde, residuals)
-    found = Theorem1(pde, np.ones(1001), 1.0).sides(residuals, batches)
+    found = Theorem1(pde, pde.evaluation_points(), np.ones(1001), 1.0).sides(residuals, batches)
     rows = dense_jacobian(residuals, batches)
     edge = len(batches["boundary"].points)
     assert found.left == pytest.approx(float(rows[edge:].square().sum(1).mean()), rel=1e-10)
@@ -99,17 +100,17 @@ def test_problems_without_a_forcing_are_refused(name: str) -> None:
     points = torch.from_numpy(pde.evaluation_points())
     assert not forcing(pde, points[::97]).any()
     with pytest.raises(ValueError, match=rf"pde={name}: cond\(P\) is defined only where neither u nor f vanishes"):
-        Theorem1(pde, np.ones(len(points)), 2.0)
+        Theorem1(pde, pde.evaluation_points(), np.ones(len(points)), 2.0)
 
 
 def test_a_solution_that_vanishes_is_refused() -> None:
     with pytest.raises(ValueError, match="neither u nor f vanishes"):
-        Theorem1(Poisson1D(), np.zeros(1001), 2.0)
+        Theorem1(Poisson1D(), Poisson1D().evaluation_points(), np.zeros(1001), 2.0)
 
 
 def test_the_network_and_its_gradients_are_left_alone() -> None:
     method = make()
-    theorem = Theorem1(method.pde, method.pde.reference().values, 4.0)
+    theorem = Theorem1(method.pde, method.pde.evaluation_points(), method.pde.reference().values, 4.0)
     before = [p.detach().clone() for p in method.network.parameters()]
     first, second = (theorem.sides(method.residuals, method.batches()) for _ in range(2))
     assert first == second
@@ -128,7 +129,7 @@ def test_the_inequality_holds_for_a_trained_network(precision: str) -> None:
     problem = pde.discretize(pde.Discretization.model_validate({"cells": 40}))
     condition = ConditionNumbers(problem, problem.solve()).plain().condition
     assert condition == pytest.approx(4, rel=1e-3)
-    theorem = Theorem1(pde, pde.reference().values, condition)
+    theorem = Theorem1(pde, pde.evaluation_points(), pde.reference().values, condition)
 
     points = PointSettings(interior=60, boundary=2)
     method = make(pde, points, width=12, steps=600, log_every=300, precision=precision, adam={"learning_rate": 0.01})

@@ -11,7 +11,7 @@ import pytest
 from conftest import FAST, Cli, arrays_of, assert_same_network, result_of
 
 import pinntk
-from pinntk.trained import load
+from pinntk.runs.trained import load
 
 
 def test_load_gives_the_trained_network_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

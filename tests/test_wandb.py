@@ -15,7 +15,7 @@ from conftest import FAST, Cli, result_of, rows_of
 from offline_wandb import WANDB, OfflineRun, offline_runs, without_account
 from training import interrupting
 
-from pinntk.cli import main
+from pinntk.launch.cli import main
 from pinntk.loggers.wandb_logger import WandB
 from pinntk.methods import Method
 

@@ -63,7 +63,7 @@ def test_a_server_that_does_not_answer_is_waited_for_once(tmp_path: Path) -> Non
 def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
     killing = (
         "import os, signal, sys, time\n"
-        "from pinntk.cli import main\n"
+        "from pinntk.launch.cli import main\n"
         "from pinntk.methods import Method\n"
         "record = Method.record\n"
         "def recording(self, *arguments, **more):\n"

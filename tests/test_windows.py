@@ -12,8 +12,8 @@ import pytest
 from conftest import FAST, result_of
 from filelock import FileLock
 
-from pinntk import folder as folders
-from pinntk.folder import RunFolder
+from pinntk.runs import folder as folders
+from pinntk.runs.folder import RunFolder
 
 LACKING = """
 import fcntl, multiprocessing, multiprocessing.context, os, signal, sys
@@ -39,12 +39,12 @@ def only_written(number):  # as there, of files that are open for writing
 os.fsync = only_written
 """
 PROGRAM = f"""{LACKING}
-import pinntk.cli
-single = pinntk.cli.main(sys.argv[1:])
-swept = pinntk.cli.main([*sys.argv[1:], "-m", "seed=0,1"])
+import pinntk.launch.cli
+single = pinntk.launch.cli.main(sys.argv[1:])
+swept = pinntk.launch.cli.main([*sys.argv[1:], "-m", "seed=0,1"])
 sys.modules["fcntl"] = None
-import pinntk.status
-print("codes", single, swept, pinntk.status.at_work(__import__("pathlib").Path(".")))
+import pinntk.report.status
+print("codes", single, swept, pinntk.report.status.at_work(__import__("pathlib").Path(".")))
 """
 
 
@@ -60,7 +60,9 @@ def test_runs_and_sweeps_one_after_another(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_several_at_once(tmp_path: Path) -> None:
-    program = f"{LACKING}\nimport pinntk.cli\nif __name__ == '__main__':\n    sys.exit(pinntk.cli.main(sys.argv[1:]))\n"
+    program = (
+        f"{LACKING}\nfrom pinntk.launch.cli import main\nif __name__ == '__main__':\n    sys.exit(main(sys.argv[1:]))\n"
+    )
     (tmp_path / "main.py").write_text(program)
     words = [*FAST, "method.steps=2", "-m", "seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=2"]
     command = [sys.executable, "main.py", *words]
@@ -92,7 +94,7 @@ def test_a_run_is_put_aside_where_no_open_file_may_be_moved(tmp_path: Path, monk
 
 
 def test_who_is_at_work_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pinntk import status
+    from pinntk.report import status
 
     monkeypatch.setattr(status, "fcntl", None)
     assert not status.at_work(tmp_path)

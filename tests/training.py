@@ -17,7 +17,7 @@ from pinntk.methods.adam import AdamMethod
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 M = TypeVar("M", bound=Method)
 POINTS = PointSettings(interior=30, boundary=2, resample_every=7)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pinntk.common.moved import find_moved
+
 if TYPE_CHECKING:
-    from pinntk.trained import TrainedRun
+    from pinntk.runs.trained import TrainedRun
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
+
+find_moved()
 
 
 def load(folder: str | os.PathLike[str]) -> TrainedRun:
@@ -30,6 +34,6 @@ def load(folder: str | os.PathLike[str]) -> TrainedRun:
         run = pinntk.load("runs/burgers/adam/w50/laptop/0123456789ab/seed0")
         u = run.predict(np.array([[0.5, 1.0]]))  # at x = 0.5, t = 1
     """
-    from pinntk.trained import load as load_run  # imports torch: only when it is needed
+    from pinntk.runs.trained import load as load_run  # imports torch: only when it is needed
 
     return load_run(folder)

@@ -2,7 +2,7 @@
 
 import sys
 
-from pinntk.cli import main
+from pinntk.launch.cli import main
 
 if __name__ == "__main__":  # not in the processes that a launcher starts, which import this file, too
     sys.exit(main())

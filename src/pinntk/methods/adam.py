@@ -11,7 +11,7 @@ from torch import Tensor
 from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases import NEVER, Phase, PhasedMethod, PhaseSettings, Stagnation
 from pinntk.methods.schedule import AdamSettings, FallingSettings
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 
 class AdamPhase(Phase):

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.common.settings import Positive
 from pinntk.methods.adam import AdamFirst, AdamPhaseSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
-from pinntk.network import Positive
 from pinntk.optim.objective import Point
 
 SCALED = 1e6

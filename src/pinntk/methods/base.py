@@ -26,16 +26,17 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pinntk.collocation import Collocation
-from pinntk.discretization import DiscretizationSettings
-from pinntk.effect import Settings, without_effect
-from pinntk.fingerprint import fingerprint
+from pinntk.common.arrays import Array
+from pinntk.common.fingerprint import fingerprint
+from pinntk.common.settings import Settings, without_effect
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import late
 from pinntk.network import DTYPES, Network, NetworkSettings
-from pinntk.pdes.base import PDE, Array
-from pinntk.points import PointSettings
-from pinntk.references import Reference
-from pinntk.residuals import Batch, Normalization, Residuals, term_losses
+from pinntk.pdes.base import PDE
+from pinntk.pdes.references import Reference
+from pinntk.residual.collocation import Collocation
+from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import Batch, Normalization, Residuals, term_losses
 
 Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 PREDICT_ROWS = 8192

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pinntk.discretization import DiscreteProblem, apply_inverse
-from pinntk.ntk import FactoredJacobian
-from pinntk.pdes.base import Array
-from pinntk.preconditioner import Preconditioner
-from pinntk.residuals import Batch
+from pinntk.common.arrays import Array
+from pinntk.discrete.discretization import DiscreteProblem, apply_inverse
+from pinntk.discrete.preconditioner import Preconditioner
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.residuals import Batch
 
 if TYPE_CHECKING:
     from pinntk.methods.preconditioned import Preconditioned

@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.hessian import GaussNewton
+from pinntk.common.settings import Positive
 from pinntk.methods.base import MethodSettings
 from pinntk.methods.objective import WeightedObjective
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
-from pinntk.network import Positive
 from pinntk.optim.damped_newton import SingularHessian, damped_newton_step
-from pinntk.spectra import DENSE_LIMIT, Spectrum, norm
+from pinntk.residual.hessian import GaussNewton
+from pinntk.residual.spectra import DENSE_LIMIT, Spectrum, norm
 
 KERNEL_LIMIT = 3000
 """Residuals up to which the kernel's smallest eigenvalue is computed."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, empty_like, nn
 
-from pinntk.errors import BadInput
+from pinntk.common.errors import BadInput
 
 
 def absent(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinntk.discretization import DiscreteProblem
-from pinntk.pdes.base import Array
-from pinntk.points import PointSettings, redrawn, unit_points
-from pinntk.residuals import Batch, Residuals
+from pinntk.common.arrays import Array
+from pinntk.discrete.discretization import DiscreteProblem
+from pinntk.residual.points import PointSettings, redrawn, unit_points
+from pinntk.residual.residuals import Batch, Residuals
 
 CANDIDATES = 64
 """Nodes that are looked at for every one that is drawn by residual, one of them on the first level."""

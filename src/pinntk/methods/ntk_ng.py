@@ -13,8 +13,8 @@ from pinntk.methods.adam import AdamFirst, FallingAdamSettings
 from pinntk.methods.objective import WeightedLeastSquares
 from pinntk.methods.phases import Phase, PhasedMethod, PhaseSettings
 from pinntk.methods.pinn_ntk import balanced
-from pinntk.ntk import FactoredJacobian
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
+from pinntk.residual.ntk import FactoredJacobian
 
 
 class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from pinntk.hessian import second_derivative
 from pinntk.methods.phases import Curvature, PhasedMethod, gradients
-from pinntk.ntk import Jacobian
 from pinntk.optim.objective import Product
-from pinntk.residuals import term_losses
-from pinntk.spectra import SymmetricOperator
+from pinntk.residual.hessian import second_derivative
+from pinntk.residual.ntk import Jacobian
+from pinntk.residual.residuals import term_losses
+from pinntk.residual.spectra import SymmetricOperator
 
 
 class NetworkObjective:

@@ -17,7 +17,7 @@ from pinntk.methods.preconditioned import Preconditioned, PreconditionedSettings
 from pinntk.methods.schedule import FallingSettings
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import PDE
-from pinntk.points import PointSettings
+from pinntk.residual.points import PointSettings
 
 
 class PCPINN(Preconditioned):

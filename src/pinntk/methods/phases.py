@@ -15,15 +15,15 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.effect import Settings
-from pinntk.hessian import GaussNewton, Hessian
-from pinntk.loss import BlockedLoss
+from pinntk.common.settings import Settings
 from pinntk.methods.base import Method, MethodSettings, Steps
-from pinntk.ntk import FactoredJacobian, Jacobian
 from pinntk.pdes.base import PDE
-from pinntk.points import PointSettings
-from pinntk.references import Reference
-from pinntk.spectra import SymmetricOperator
+from pinntk.pdes.references import Reference
+from pinntk.residual.hessian import GaussNewton, Hessian
+from pinntk.residual.loss import BlockedLoss
+from pinntk.residual.ntk import FactoredJacobian, Jacobian
+from pinntk.residual.points import PointSettings
+from pinntk.residual.spectra import SymmetricOperator
 
 Curvature = Literal["hessian", "gauss_newton"]
 

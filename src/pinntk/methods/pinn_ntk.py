@@ -9,11 +9,11 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.discretization import DiscretizationSettings
-from pinntk.loss import BlockedLoss
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.methods.schedule import AdamSettings, ExponentialSchedule
 from pinntk.pdes.base import PDE
+from pinntk.residual.loss import BlockedLoss
 
 Balance = Literal["blocks", "terms"]
 

@@ -32,18 +32,20 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.discretization import Correction, DiscreteProblem, DiscretizationSettings
-from pinntk.hessian import GaussNewton, Hessian
+from pinntk.common.arrays import Array
+from pinntk.discrete.discretization import Correction, DiscreteProblem, DiscretizationSettings
 from pinntk.methods.base import MethodSettings, NonFiniteLoss
 from pinntk.methods.direct import PreconditionedResidual
 from pinntk.methods.nodes import NodeDraws
 from pinntk.methods.phases import Curvature, PhasedMethod
-from pinntk.ntk import Jacobian
-from pinntk.pdes.base import PDE, Array, Term
-from pinntk.points import PointSettings
-from pinntk.references import Reference
-from pinntk.residuals import Batch, Residuals
-from pinntk.spectra import SymmetricOperator
+from pinntk.pdes.base import PDE
+from pinntk.pdes.references import Reference
+from pinntk.residual.hessian import GaussNewton, Hessian
+from pinntk.residual.ntk import Jacobian
+from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import Batch, Residuals
+from pinntk.residual.spectra import SymmetricOperator
+from pinntk.residual.terms import Term
 
 TERM = Term("preconditioned", "interior", ("u",), lambda values, target: values["u"] - target)
 

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 from torch.optim import Optimizer
 
-from pinntk.effect import Settings
-from pinntk.network import Positive
+from pinntk.common.settings import Positive, Settings
 
 Kind = Literal["constant", "exponential", "cosine"]
 

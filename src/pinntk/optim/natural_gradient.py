@@ -18,11 +18,10 @@ import torch
 from pydantic import Field, StrictInt, model_validator
 from torch import Tensor
 
-from pinntk.effect import Settings
-from pinntk.network import Positive
-from pinntk.ntk import Jacobian
+from pinntk.common.settings import Positive, Settings
 from pinntk.optim.cg import conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
+from pinntk.residual.ntk import Jacobian
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Way = Literal["kernel", "parameters", "iterative"]

@@ -15,8 +15,7 @@ import numpy as np
 from pydantic import Field, StrictInt, model_validator
 from torch import Tensor
 
-from pinntk.effect import Settings
-from pinntk.network import Positive
+from pinntk.common.settings import Positive, Settings
 from pinntk.optim.cg import Solution, conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
 from pinntk.optim.objective import Objective, Product

@@ -22,7 +22,7 @@ from pydantic import Field, StrictInt
 from scipy.optimize import line_search
 from torch import Tensor
 
-from pinntk.effect import Settings
+from pinntk.common.settings import Settings
 from pinntk.optim.objective import Point
 
 

@@ -1,97 +1,36 @@
-"""What a problem is: a box, named residual terms, a reference solution, and perhaps a discrete form."""
+"""What a problem is besides its residual terms: a reference solution, a grid to compare on, perhaps a discrete form."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel
 from torch import Tensor
 
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.network import STRICT
-from pinntk.references import Reference
-from pinntk.streams import Operator
+from pinntk.common.arrays import Array
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.pdes.references import Reference
+from pinntk.residual.terms import Problem, Term, periodic, value, vanishing
 
-Array = NDArray[np.float64]
-Region = Literal["interior", "initial", "boundary", "periodic"]
+__all__ = ["EXACT", "PDE", "Array", "ExactPDE", "Term", "periodic", "value", "vanishing"]
+
 EXACT = float(np.finfo(np.float64).eps)
 """Accuracy stated for closed forms, which are evaluated in float64."""
 
 
-def no_fields(x: Tensor) -> tuple[Tensor, ...]:
-    """The fields of a term that needs none."""
-    return ()
+class PDE(Problem):
+    """Base of the problems: a `Problem` with a solution to compare with.
 
-
-@dataclass(frozen=True)
-class Term:
-    """One named part of the residual function, for example "residual" or "initial"."""
-
-    name: str
-    region: Region
-    """Where it is evaluated; "interior" terms make up L_r, all others L_b."""
-    streams: tuple[str | Operator, ...]
-    """The streams of the network that it uses: "u", "u_x", "u_xx" ..., or linear operators."""
-    residual: Callable[..., Tensor]
-    """(streams by name, *fields) -> residuals. On a periodic region a stream holds the lower face's points, then their
-    images on the upper face."""
-    fields: Callable[[Tensor], tuple[Tensor, ...]] = no_fields
-    """Points (N, d) -> the data that the residual needs there; evaluated once per draw of points."""
-
-    @property
-    def derivatives(self) -> tuple[str, ...]:
-        """Names of u and its derivatives behind the streams, operators taken apart."""
-        names = [[s] if isinstance(s, str) else list(s.coefficients) for s in self.streams]
-        return tuple(dict.fromkeys(name for group in names for name in group))
-
-    def of_derivatives(self, values: Mapping[str, Tensor], *fields: Tensor) -> Tensor:
-        """The residual from u and its derivatives by name, for who has no streams."""
-        operators = {s.name: s.of(values) for s in self.streams if isinstance(s, Operator)}
-        return self.residual({**values, **operators}, *fields)
-
-
-def periodic(values: dict[str, Tensor]) -> Tensor:
-    """Residual of a periodic condition: u on the lower face minus u at the image on the upper one."""
-    lower, upper = values["u"].chunk(2)
-    return lower - upper
-
-
-def value(values: dict[str, Tensor], data: Tensor) -> Tensor:
-    """Residual of a prescribed value: u - data."""
-    return values["u"] - data
-
-
-def vanishing(values: dict[str, Tensor]) -> Tensor:
-    """Residual of u = 0."""
-    return values["u"]
-
-
-class PDE(BaseModel, ABC):
-    """Base of the problems; fields of a subclass are its coefficients, validated on construction.
-
-    Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
-    the box; ``evaluation_shape``, points per coordinate of the evaluation grid, ends included; ``Discretization``, the
-    settings of the discrete form, None where there is none. `pinntk.declaration` checks them before a run begins.
+    Class attributes besides those of `Problem`: ``evaluation_shape``, points per coordinate of the evaluation grid,
+    ends included; ``Discretization``, the settings of the discrete form, None where there is none.
+    `pinntk.pdes.declaration` checks them before a run begins.
     """
 
-    model_config = STRICT
-
-    name: ClassVar[str]
-    coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
-    lower: ClassVar[tuple[float, ...]]
-    upper: ClassVar[tuple[float, ...]]
     evaluation_shape: ClassVar[tuple[int, ...]] = (257, 101)
     Discretization: ClassVar[type[DiscretizationSettings] | None] = None
-
-    @abstractmethod
-    def terms(self) -> tuple[Term, ...]:
-        """The residual terms, in the order in which they stand in the residual vector."""
 
     @abstractmethod
     def reference(self) -> Reference:
@@ -145,10 +84,6 @@ class PDE(BaseModel, ABC):
     def parameters(self) -> dict[str, Any]:
         """The coefficients by name, as JSON has them."""
         return self.model_dump(mode="json")
-
-    def regions(self) -> tuple[Region, ...]:
-        """The regions on which terms live."""
-        return tuple(dict.fromkeys(term.region for term in self.terms()))
 
 
 class ExactPDE(PDE):

@@ -11,12 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk import references
-from pinntk.difference import first_derivative_order4, second_derivative_order4, sine_interpolation, with_walls
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.pdes.base import PDE, Array, Term, value, vanishing
-from pinntk.pdes.line import Cells, Evolution, EvolutionSettings
-from pinntk.streams import Operator
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import first_derivative_order4, second_derivative_order4, sine_interpolation, with_walls
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.line import Cells, Evolution, EvolutionSettings
+from pinntk.network.streams import Operator
+from pinntk.pdes import references
+from pinntk.pdes.base import PDE, Term, value, vanishing
 
 
 class BurgersDiscretization(EvolutionSettings):

@@ -10,15 +10,16 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from pinntk.difference import (
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import (
     periodic_derivative_order4,
     periodic_derivative_spectral,
     trigonometric_interpolation,
 )
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
-from pinntk.pdes.line import Evolution, EvolutionSettings, Steps
-from pinntk.streams import Operator
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.line import Evolution, EvolutionSettings, Steps
+from pinntk.network.streams import Operator
+from pinntk.pdes.base import ExactPDE, Term, periodic, value
 
 
 class ConvectionDiscretization(EvolutionSettings):

@@ -10,11 +10,11 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk import references
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.network.streams import Operator
+from pinntk.pdes import references
 from pinntk.pdes.base import PDE, Term, value, vanishing
 from pinntk.pdes.heat2d_discrete import Heat2DDiscrete, Heat2DDiscretization
-from pinntk.streams import Operator
 
 Mode = Annotated[StrictInt, Field(ge=1, le=references.HEAT2D_MAX_WAVENUMBER)]
 

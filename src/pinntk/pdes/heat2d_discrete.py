@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pinntk.difference import lagrange_stencil, second_derivative_order4, second_derivative_spectral
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings, check_size
-from pinntk.preconditioner import Array, Blocks
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import lagrange_stencil, second_derivative_order4, second_derivative_spectral
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, check_size
+from pinntk.discrete.preconditioner import Blocks
 
 
 class Heat2DDiscretization(DiscretizationSettings):
@@ -105,7 +106,7 @@ class Axis:
         return which / self.repeats + np.where(odd, 1 / self.repeats - x, x), np.where(odd, -1.0, 1.0)
 
     def second(self, of: Callable[[int], Array | scipy.sparse.csr_array]) -> Array:
-        """A matrix of second derivatives of odd functions (`pinntk.difference`) for the inner nodes that are kept."""
+        """A matrix of second derivatives of odd functions (`difference`) for the inner nodes that are kept."""
         full = of(self.cells)
         matrix = (full if isinstance(full, np.ndarray) else full.toarray()) * self.repeats**2
         if not self.folded:

@@ -11,10 +11,17 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.difference import second_derivative_order4, second_derivative_spectral, sine_interpolation, with_walls
-from pinntk.discretization import Blocks, DiscreteProblem, DiscretizationSettings
-from pinntk.pdes.base import Array, ExactPDE, Term, vanishing
-from pinntk.pdes.line import Cells, Line, LineSettings
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import (
+    second_derivative_order4,
+    second_derivative_spectral,
+    sine_interpolation,
+    with_walls,
+)
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.line import Cells, Line, LineSettings
+from pinntk.discrete.preconditioner import Blocks
+from pinntk.pdes.base import ExactPDE, Term, vanishing
 
 
 class Poisson1DDiscretization(LineSettings):

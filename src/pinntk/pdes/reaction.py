@@ -11,11 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.difference import lagrange_stencil
-from pinntk.discretization import DiscreteProblem, DiscretizationSettings
-from pinntk.pdes.base import Array, ExactPDE, Term, periodic, value
-from pinntk.pdes.line import LAGRANGE, Evolution, EvolutionSettings, Steps
-from pinntk.preconditioner import Blocks
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import lagrange_stencil
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.line import LAGRANGE, Evolution, EvolutionSettings, Steps
+from pinntk.discrete.preconditioner import Blocks
+from pinntk.pdes.base import ExactPDE, Term, periodic, value
 
 
 class ReactionDiscretization(EvolutionSettings):

@@ -11,11 +11,18 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
-from pinntk.difference import second_derivative_order4, second_derivative_spectral, sine_interpolation, with_walls
-from pinntk.discretization import Blocks, DiscreteProblem, DiscretizationSettings
-from pinntk.pdes.base import Array, ExactPDE, Term, value, vanishing
-from pinntk.pdes.line import Line, MarchingSettings
-from pinntk.streams import Operator
+from pinntk.common.arrays import Array
+from pinntk.discrete.difference import (
+    second_derivative_order4,
+    second_derivative_spectral,
+    sine_interpolation,
+    with_walls,
+)
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.line import Line, MarchingSettings
+from pinntk.discrete.preconditioner import Blocks
+from pinntk.network.streams import Operator
+from pinntk.pdes.base import ExactPDE, Term, value, vanishing
 
 
 class WaveDiscretization(MarchingSettings):

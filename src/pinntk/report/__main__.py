@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pinntk.errors import Arguments, refusing
+from pinntk.common.errors import Arguments, refusing
 from pinntk.report import write_report
 
 

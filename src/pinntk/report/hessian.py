@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pinntk.plots import share_above
+from pinntk.common.plots import share_above
 from pinntk.report.series import Series, labels
 
 CALLBACK = "hessian_norm"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pinntk.plots import eigenvalues
-from pinntk.reading import Array, Run
+from pinntk.common.arrays import Array
+from pinntk.common.plots import eigenvalues
+from pinntk.report.reading import Run
 from pinntk.report.series import Series, labels
 
 CALLBACK = "ntk_drift"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
 
-from pinntk.reading import Run
 from pinntk.report.pictures import Picture, slug
+from pinntk.report.reading import Run
 from pinntk.report.table import Cell, Row, Table, method_title
 from pinntk.report.text import LEGEND, NO_RUN, is_best_published, number, other_notes, ours
 

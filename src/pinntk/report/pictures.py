@@ -12,9 +12,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pinntk.reading import Run
 from pinntk.report import hessian, kernel
 from pinntk.report.curves import curves
+from pinntk.report.reading import Run
 from pinntk.report.series import Series, find_series
 from pinntk.report.table import Row, Table, method_title
 from pinntk.report.text import number

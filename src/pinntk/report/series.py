@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pinntk.reading import Run, differences, distinct
+from pinntk.report.reading import Run, differences, distinct
 from pinntk.report.table import title_of
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pinntk.published import METHODS, TABLE_2, PublishedRow, published_row
-from pinntk.reading import SOLVED, Run, differences, distinct
+from pinntk.report.reading import SOLVED, Run, differences, distinct
+from pinntk.runs.published import METHODS, TABLE_2, PublishedRow, published_row
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pinntk.errors import BadInput
-from pinntk.folder import write_atomically
-from pinntk.reading import find_runs
+from pinntk.common.errors import BadInput
 from pinntk.report.page import page, summary
 from pinntk.report.pictures import pictures
+from pinntk.report.reading import find_runs
 from pinntk.report.table import make_table
 from pinntk.report.text import comma_separated, latex, markdown
+from pinntk.runs.folder import write_atomically
 
 
 def write_report(root: Path, out: Path) -> list[str]:

@@ -1,0 +1,149 @@
+"""A fingerprint of the code that a problem and a method are made of: an edited problem is another problem.
+
+Of every source file that counts, the syntax tree is hashed: comments, docstrings and layout do not change it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+PARTS = ("pinntk.pdes.", "pinntk.discrete.line", "pinntk.methods.", "pinntk.optim.")
+"""Where in pinntk the mathematics of one problem or method stands."""
+MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.phases"}
+"""Of these parts, what all have in common: it does not count."""
+DIGITS = 16
+
+
+def fingerprint(*classes: type) -> dict[str, str] | None:
+    """Digest by module, of the files in which the classes and their bases stand and of what these import from the same
+    folder or package.
+
+    Modules of installed libraries do not count, unless the class itself stands in one; nor does pinntk's `MACHINERY`.
+
+    Returns:
+        None where the source of one of the classes is not known, as in some notebooks.
+    """
+    found: dict[str, str] = {}
+    for kind in classes:
+        own = _of_class(kind)
+        if own is None:
+            return None
+        found |= own
+    return dict(sorted(found.items()))
+
+
+def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The modules in which two fingerprints differ, as words for a message."""
+    words = []
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            words.append(f"{name} ({'new' if name not in then else 'gone' if name not in now else 'edited'})")
+    return words
+
+
+@functools.cache
+def _of_class(kind: type) -> dict[str, str] | None:
+    if kind.__module__ == "__main__":  # a cell, or a script of which only the class is the problem
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+        except (OSError, TypeError, SyntaxError):
+            return None
+        return {f"__main__.{kind.__qualname__}": _digest(tree)}
+    found: dict[str, str] = {}
+    for base in kind.__mro__:
+        path = _source(base.__module__)
+        top = base.__module__.split(".")[0] == kind.__module__.split(".")[0]
+        if path is not None and (top or not _installed(path)):
+            _collect(base.__module__, path, found)
+    return found if kind.__module__ in found else None
+
+
+def _collect(name: str, path: Path, found: dict[str, str]) -> None:
+    """Add a module and what it imports from beside itself."""
+    if name in found or name in MACHINERY or (name.split(".")[0] == "pinntk" and not name.startswith(PARTS)):
+        return
+    package = path.name == "__init__.py"
+    read = _read(path, name if package else name.rpartition(".")[0])
+    if read is None:
+        return
+    found[name], imported = read
+    root = path.parents[name.count(".") + package]
+    for other in imported:
+        if not other or (_installed(path) and other.split(".")[0] != name.split(".")[0]):
+            continue
+        place = root.joinpath(*other.split("."))
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                _collect(other, file, found)
+
+
+@functools.cache
+def _read(path: Path, package: str) -> tuple[str, tuple[str, ...]] | None:
+    """A file's digest, and the names of what it imports; None where it is no Python."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return _digest(tree), tuple(_imported(tree, package))
+
+
+def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+    """Names of all modules that a file may import, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = node.module or ""
+            if node.level:
+                try:
+                    start = importlib.util.resolve_name("." * node.level + start, package)
+                except ImportError:
+                    continue
+            yield from (start, *(f"{start}.{alias.name}" for alias in node.names))
+
+
+def _source(module: str) -> Path | None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file) if file is not None and file.endswith(".py") else None
+
+
+def _installed(path: Path) -> bool:
+    """Whether a file belongs to Python or to an installed library."""
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(
+        sysconfig.get_path("stdlib")
+    )
+
+
+def _digest(tree: ast.Module) -> str:
+    words: list[str] = []
+    _write(tree, words)
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:DIGITS]
+
+
+def _write(node: Any, words: list[str]) -> None:
+    """A syntax tree as words, without texts that stand alone, and without empty fields: each Python has others."""
+    if isinstance(node, list):
+        words.append("[")
+        for one in node:
+            if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)):
+                _write(one, words)
+        words.append("]")
+    elif isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name != "ctx" and value is not None and value != []:
+                words.append(name)
+                _write(value, words)
+    else:
+        words.append(repr(node))

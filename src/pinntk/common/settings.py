@@ -1,0 +1,40 @@
+"""Settings without effect: keys that change nothing in a run, given the values of others.
+
+The models say which of their keys these are. Files may hold them, for a file does not know what it is combined with; on
+the command line they are refused (`pinntk.launch.overrides.ineffective`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Strict base of settings of which some count only with certain values of others."""
+
+    model_config = STRICT
+
+    def without_effect(self) -> dict[str, str]:
+        """Key, relative to these settings, -> when it would count, in words. A key stands for all below it."""
+        return {}
+
+
+def without_effect(settings: BaseModel, prefix: str) -> dict[str, str]:
+    """The same for these settings and all settings in them, with the full keys.
+
+    Args:
+        settings: of any model.
+        prefix: key of the model in the configuration.
+    """
+    found = {}
+    if isinstance(settings, Settings):
+        found = {f"{prefix}.{key}": when for key, when in settings.without_effect().items()}
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            found |= without_effect(value, f"{prefix}.{name}")
+    return found

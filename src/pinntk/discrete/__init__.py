@@ -1,0 +1,1 @@
+"""Difference schemes on space-time grids, and their preconditioners."""

@@ -1,0 +1,131 @@
+"""Matrices of derivatives and of interpolation on a uniform grid of [0, 1].
+
+``odd``: for functions that are odd about both ends. That is every function that vanishes at an end together with its
+even derivatives there, as solutions of the heat and the wave equation with u = 0 do: the odd reflection is smooth, so
+sine series converge spectrally and a stencil may reach across the wall. Their matrices are square of size
+``cells - 1``, for the interior nodes; the nodes at the ends are zeros. ``periodic``: of size ``cells``, for the nodes
+0, ..., cells - 1, the last node being the image of the first.
+
+``order4`` are stencils of five points, sparse; ``spectral`` derivatives of the series through the nodes, dense.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+from numpy.typing import NDArray
+
+from pinntk.common.arrays import Array
+
+FIRST = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
+"""The first derivative's stencil of fourth order, times the spacing."""
+SECOND = (-1 / 12, 16 / 12, -30 / 12, 16 / 12, -1 / 12)
+"""The second derivative's, times the spacing squared."""
+
+
+def first_derivative_order4(cells: int) -> scipy.sparse.csr_array:
+    """The stencil `FIRST` on odd functions."""
+    return _odd(FIRST, cells) * cells
+
+
+def second_derivative_order4(cells: int) -> scipy.sparse.csr_array:
+    """The stencil `SECOND` on odd functions."""
+    return _odd(SECOND, cells) * cells**2
+
+
+def _odd(stencil: tuple[float, ...], cells: int) -> scipy.sparse.csr_array:
+    matrix = scipy.sparse.lil_array((cells - 1, cells - 1))
+    for node in range(1, cells):
+        for reach, weight in zip(range(-2, 3), stencil, strict=True):
+            # Beyond a wall lies the image of a node: u_{-j} = -u_j, u_{cells + j} = -u_{cells - j}.
+            other = (node + reach) % (2 * cells)
+            if other % cells:
+                matrix[node - 1, min(other, 2 * cells - other) - 1] += weight if other < cells else -weight
+    return scipy.sparse.csr_array(matrix)
+
+
+def first_derivative_spectral(cells: int) -> Array:
+    """The first derivative of the sine series through the nodes, at the inner nodes."""
+    modes = np.arange(1, cells)
+    slopes = math.pi * modes * np.cos(math.pi * np.outer(modes, modes) / cells)
+    return np.asarray(slopes @ _sines(cells)) * math.sqrt(2 / cells)
+
+
+def second_derivative_spectral(cells: int) -> Array:
+    """The second derivative of the sine series through the nodes; symmetric."""
+    sines = _sines(cells)
+    return np.asarray(-(sines * (math.pi * np.arange(1, cells)) ** 2) @ sines)
+
+
+def _sines(cells: int) -> Array:
+    """sqrt(2/cells) sin(pi j k / cells), j, k = 1, ..., cells - 1: symmetric, its own inverse."""
+    modes = np.arange(1, cells)
+    return np.asarray(math.sqrt(2 / cells) * np.sin(math.pi * np.outer(modes, modes) / cells))
+
+
+def with_walls(matrix: Array | scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    """A matrix for inner nodes -> one for all nodes, (cells + 1, cells + 1): the ends' rows and columns are zero."""
+    return scipy.sparse.csr_array(scipy.sparse.block_diag([[[0.0]], matrix, [[0.0]]]))
+
+
+def periodic_derivative_order4(cells: int) -> scipy.sparse.csr_array:
+    """The stencil `FIRST` on periodic functions."""
+    column = np.zeros(cells)
+    # Row i holds the weight of u_{i+k} in column i + k; a circulant's first column is what row k holds at -k.
+    for k, weight in zip(range(-2, 3), FIRST, strict=True):
+        column[-k % cells] += weight
+    return scipy.sparse.csr_array(scipy.linalg.circulant(column) * cells)
+
+
+def periodic_derivative_spectral(cells: int) -> Array:
+    """The first derivative of the trigonometric polynomial through the nodes."""
+    nodes = np.arange(cells) / cells
+    k = 2 * math.pi * np.arange(1, (cells + 1) // 2)
+    angles = np.outer(nodes, k)
+    # Of the Nyquist mode (cells even), cos(pi cells x), the derivative vanishes at the nodes.
+    slopes = np.concatenate(
+        [np.zeros((cells, 1)), -k * np.sin(angles), k * np.cos(angles), np.zeros((cells, 1 - cells % 2))], axis=1
+    )
+    return np.asarray(np.linalg.solve(_trigonometric(cells, nodes).T, slopes.T).T)
+
+
+def _trigonometric(cells: int, x: Array) -> Array:
+    """The functions that a periodic function on ``cells`` nodes is made of, at x: (n, cells)."""
+    angles = 2 * math.pi * np.outer(x, np.arange(1, (cells + 1) // 2))
+    nyquist = [np.cos(math.pi * cells * x)[:, None]] if cells % 2 == 0 else []
+    return np.concatenate([np.ones((len(x), 1)), np.cos(angles), np.sin(angles), *nyquist], axis=1)
+
+
+def sine_interpolation(cells: int, x: Array) -> Array:
+    """The sine series through all nodes, zeros at the ends, at x in [0, 1]: (n, cells + 1)."""
+    waves = np.sin(math.pi * np.outer(x, np.arange(1, cells)))
+    return np.pad(waves @ _sines(cells) * math.sqrt(2 / cells), ((0, 0), (1, 1)))
+
+
+def trigonometric_interpolation(cells: int, x: Array) -> Array:
+    """The trigonometric polynomial through the nodes 0, ..., cells - 1 at x: (n, cells)."""
+    nodes = np.arange(cells) / cells
+    return np.asarray(np.linalg.solve(_trigonometric(cells, nodes).T, _trigonometric(cells, x).T).T)
+
+
+def lagrange_weights(position: Array, count: int) -> Array:
+    """Weights of the polynomial through the nodes 0, ..., count - 1 at positions (n,): (n, count)."""
+    nodes = np.arange(count)
+    factors = [
+        np.prod([(position - other) / (node - other) for other in nodes if other != node], axis=0) for node in nodes
+    ]
+    return np.stack([np.broadcast_to(factor, position.shape) for factor in factors], axis=1)
+
+
+def lagrange_stencil(position: Array, nodes: int, count: int) -> tuple[NDArray[np.int64], Array]:
+    """Piecewise polynomials through the ``count`` nodes around each position, in units of the spacing.
+
+    Returns:
+        the first node of each stencil, (n,), and the weights, (n, count); fewer nodes than count are all used.
+    """
+    count = min(count, nodes)
+    first = np.clip(np.floor(position).astype(np.int64) - (count - 1) // 2, 0, nodes - count)
+    return first, lagrange_weights(position - first, count)

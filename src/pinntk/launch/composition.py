@@ -1,0 +1,135 @@
+"""Composing configurations from the words of a command line, with messages of one line where they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pinntk.common.errors import BadInput
+from pinntk.launch import overrides
+
+VERSION_BASE = "1.3"
+HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
+"""What Hydra itself has in the store of configurations."""
+ERRORS = (HydraException, OmegaConfBaseException)
+
+
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Hydra as if no other program of this process had set it up; what one has is put back afterwards.
+
+    pinntk may be called from a function under ``@hydra.main`` or after ``hydra.initialize``.
+    """
+    store = ConfigStore.instance()
+    saved = dict(Singleton._instances), store.repo
+    for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):  # not the registries: they are filled on import
+        Singleton._instances.pop(kind, None)
+    # Another program's "config" would be taken for the schema of ours.
+    store.repo = deepcopy({name: node for name, node in store.repo.items() if name in HYDRAS_OWN})
+    try:
+        yield
+    finally:
+        Singleton._instances, store.repo = saved
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes configurations.
+
+    Attributes:
+        folders: where the configuration files are; the first is the package's own.
+        choices: the choices of each group in them.
+    """
+
+    folders: tuple[Path, ...]
+    choices: overrides.Choices
+
+    def compose(self, words: Sequence[str]) -> dict[str, Any]:
+        """The configuration that these words give, as plain values.
+
+        Raises:
+            BadInput: a word is wrong.
+        """
+        words = overrides.rewrite(words, self.choices)
+        overrides.check(words, self.choices, sweep=False)
+        try:
+            return plain(self._compose(words))
+        except ERRORS as error:
+            raise self.explain(words, error) from error
+
+    def explain(self, words: Sequence[str], error: Exception) -> BadInput:
+        """What was wrong with words that Hydra could not compose."""
+        of_groups = [
+            str(override.input_line)
+            for override in overrides.parse(words)
+            if override.key_or_group in self.choices and not override.is_sweep_override()
+        ]
+        try:
+            base = self._compose(of_groups)
+        except ERRORS:
+            base = None
+        return overrides.explain(words, error, base, self.choices)
+
+    def check_sweep(self, words: Sequence[str]) -> None:
+        """Compose and validate a sweep's jobs before the first one starts and before anything is written.
+
+        Raises:
+            BadInput: all errors of the jobs looked at, each once.
+        """
+        with self._initialized():
+            jobs = list(overrides.sample_jobs(words, self.choices))
+        messages: list[str] = []
+        unused: list[dict[str, str]] = []
+        for job in jobs:
+            try:
+                config = self.compose(job)
+                from pinntk.runs.components import check_problem  # imports torch: not before a configuration composes
+
+                check_problem(config)
+                from pinntk.runs.settings import RunSettings  # only now: it imports Lightning
+
+                unused.append(RunSettings.read(config).without_effect())
+            except BadInput as error:
+                messages += error.messages
+        if not messages:
+            messages = overrides.ineffective(words, unused)
+        if messages:
+            raise BadInput(*messages)
+
+    def _initialized(self) -> hydra.initialize_config_dir:
+        return hydra.initialize_config_dir(str(self.folders[0]), version_base=VERSION_BASE)
+
+    def _compose(self, words: Sequence[str]) -> DictConfig:
+        places = ",".join(overrides.quote(f"file://{folder.absolute()}") for folder in self.folders[1:])
+        more = [f"hydra.searchpath=[{places}]"] if places else []
+        with self._initialized():
+            return hydra.compose("config", overrides=[*words, *more])
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved.
+
+    Raises:
+        BadInput: a value cannot be resolved or is missing.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}

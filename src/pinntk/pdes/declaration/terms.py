@@ -1,0 +1,161 @@
+"""Terms evaluated once, on a few points and with a small network.
+
+Most faults of a residual are silent. Data that keeps its column, ``x[:, 0:1]``, makes an (N, N) matrix of what should
+be N residuals; a mean over the points is another one in each of the blocks in which a loss is summed; and the rows of
+the Jacobian are those of single residuals, each a function of the network at its own point or pair of points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinntk.network import Network, NetworkSettings
+from pinntk.network.streams import Operator, Streams
+from pinntk.pdes.base import PDE, Term
+from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number
+from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.residuals import Batch, Residuals
+
+POINTS = 32
+"""On which a term is evaluated; of a periodic region as many pairs."""
+
+
+def term_faults(pde: PDE, terms: Sequence[Term], dtype: torch.dtype, device: torch.device | str) -> Iterator[str]:
+    """The first fault of each term, and what does not go together in a region.
+
+    Args:
+        pde: the problem.
+        terms: of it, in regions that it has.
+        dtype, device: of the run.
+    """
+    network = Network(NetworkSettings(width=8, depth=2), pde.coordinates, pde.lower, pde.upper, dtype=dtype).to(device)
+    counts = PointSettings(interior=POINTS, initial=POINTS, boundary=POINTS)
+    regions = dict.fromkeys(term.region for term in terms)
+    drawn = sample(counts, pde.coordinates, pde.lower, pde.upper, tuple(regions), seed=0)
+    for region in regions:
+        together: list[str | Operator] = []
+        for term in (term for term in terms if term.region == region):
+            try:
+                _Evaluation(pde, network, term, torch.from_numpy(drawn[region]).to(device, dtype)).check()
+                together += term.streams
+            except Fault as fault:
+                yield f"term {term.name!r}: {fault}"
+        try:
+            Streams(together, pde.coordinates)
+        except ValueError as error:  # streams that are right in each term
+            yield f"region {region!r}: {error}"
+
+
+class _Evaluation:
+    """A term at points (N, d), with nothing but the streams that it asks for."""
+
+    def __init__(self, pde: PDE, network: Network, term: Term, points: Tensor) -> None:
+        self.pde, self.network, self.term, self.points = pde, network, term, points
+        self.pairs = term.region == "periodic"
+        self.count = len(points) // 2 if self.pairs else len(points)
+
+    def check(self) -> None:
+        """Raise the first `Fault` that is found."""
+        self._check_streams()
+        self.residuals = Residuals(self.pde, self.network, [self.term])
+        fields = self._check_fields()
+        batch = self.residuals.prepare_region(self.term.region, self.points)
+        r, streams = self._evaluate(batch)
+        self._check_shape(r, fields)
+        if not r.isfinite().all():
+            first = int((~r.isfinite()).nonzero()[0])
+            came = f"{r[first].item()} at {self.points[first].tolist()}"
+            raise Fault(f"its residual is {came}, where all streams are finite; allowed are finite ones")
+        if self._evaluate(batch, leaf=False)[0].requires_grad:
+            raise Fault(
+                "its residual depends on a parameter of its own, which would not be trained; allowed are numbers"
+            )
+        if not r.requires_grad:
+            raise Fault(
+                "its residual does not depend on the network; allowed is a differentiable function of its streams"
+            )
+        if not torch.autograd.grad(r.sum(), streams)[0].isfinite().all():
+            raise Fault("its residual has a derivative that is not finite; allowed are finite ones")
+        self._check_own_point(r.detach())
+
+    def _check_streams(self) -> None:
+        term, coordinates = self.term, self.pde.coordinates
+        if not listed(term.streams) or not all(isinstance(s, str | Operator) for s in term.streams):
+            raise Fault(f'streams={term.streams!r}; allowed is a tuple of names or operators, as ("u", "u_x")')
+        plain = ["u", *(f"u_{c * n}" for n in (1, 2) for c in coordinates)]
+        for operator in (s for s in term.streams if isinstance(s, Operator)):
+            if operator.name in plain:
+                raise Fault(f"operator {operator.name!r}: a derivative has this name; allowed are others")
+            given: Any = operator.coefficients
+            if not isinstance(given, Mapping) or not given or not all(map(number, given.values())):
+                raise Fault(f"operator {operator.name!r}: {given}; allowed are finite numbers by derivative")
+        try:
+            Streams(term.streams, coordinates)
+        except ValueError as error:
+            raise Fault(str(error)) from error
+
+    def _check_fields(self) -> list[Tensor]:
+        given = self.points.clone()
+        found: Any = called(self.pde, "its data", lambda: self.term.fields(given))
+        if not torch.equal(given, self.points):
+            raise Fault("its data changes the points of which it is a function; allowed are functions that do not")
+        if not listed(found) or not all(isinstance(field, Tensor | np.ndarray) for field in found):
+            raise Fault(f"its data came as {kind(found)}; allowed is a tuple of tensors, (f,) for a single one")
+        fields = [torch.as_tensor(field) for field in found]
+        for field in fields:
+            if field.ndim < 1 or len(field) != len(self.points):
+                n = len(self.points)
+                raise Fault(f"its data came with shape {tuple(field.shape)} for {n} points; allowed is ({n},)")
+            if field.requires_grad:
+                raise Fault("its data depends on a parameter, which would not be trained; allowed are numbers")
+            if field.is_complex():
+                raise Fault(f"its data came as {field.dtype}; allowed are real numbers")
+            if not field.isfinite().all():
+                raise Fault("its data is NaN or infinite at some of the points; allowed are finite numbers")
+        return fields
+
+    def _evaluate(self, batch: Batch, *, leaf: bool = True) -> tuple[Any, Tensor]:
+        """The residual, and the streams of u: a leaf of its graph, or constants."""
+        streams = self.network.propagate(batch.inputs, self.residuals.streams_of[self.term.region]).detach()
+        streams.requires_grad_(leaf)
+        try:
+            found = called(
+                self.pde, "its residual", lambda: self.residuals.of_streams(self.term.region, batch, streams)
+            )
+        except Fault as fault:
+            if isinstance(fault.__cause__, KeyError):
+                names = ", ".join(s if isinstance(s, str) else s.name for s in self.term.streams)
+                raise Fault(f"its residual uses stream {fault.__cause__}; allowed are its own: {names}") from fault
+            raise
+        return found[self.term.name], streams
+
+    def _check_shape(self, r: Any, fields: Sequence[Tensor]) -> None:
+        n, points = self.count, self.points
+        if not isinstance(r, Tensor) or r.shape != (n,):
+            came = f"with shape {tuple(r.shape)}" if isinstance(r, Tensor) else f"as {kind(r)}"
+            columns = [tuple(field.shape) for field in fields if field.shape == (len(points), 1)]
+            hint = f" from data of shape {columns[0]}: drop the column, x[:, 0] for x[:, 0:1]" if columns else ""
+            each = "pair of points" if self.pairs else "point"
+            raise Fault(f"its residual came {came}{hint}; allowed is one number for each {each}, ({n},)")
+        if (r.dtype, r.device.type) != (points.dtype, points.device.type):
+            came, wanted = (f"{x.dtype} on {x.device.type}" for x in (r, points))
+            raise Fault(f"its residual came as {came}; allowed is {wanted}, as the streams are: table.to(u)")
+
+    def _check_own_point(self, r: Tensor) -> None:
+        """Every second point alone, as a block of a loss has some of them alone."""
+        rows = torch.arange(1, self.count, 2, device=r.device)
+        if not len(rows):
+            return
+        both = torch.cat([rows, rows + self.count]) if self.pairs else rows
+        alone = self._evaluate(self.residuals.prepare_region(self.term.region, self.points[both]))[0].detach()
+        tolerance = torch.finfo(r.dtype).eps ** 0.5 * float(r.abs().max())
+        if alone.shape != rows.shape or float((alone - r[rows]).abs().max()) > tolerance:
+            raise Fault(
+                "its residuals change where other points are left out; allowed are functions of their own point alone"
+                " (no mean, sum, order or random number over the points)"
+            )

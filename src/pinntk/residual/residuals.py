@@ -1,0 +1,128 @@
+"""Network + problem + points -> the residual function r(theta), made of named terms.
+
+Everything else is derived from it: the loss is a weighted sum of squares of its terms, the neural tangent kernel is
+``J J^T`` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pinntk.network import Network
+from pinntk.network.streams import Streams
+from pinntk.residual.terms import Problem, Term
+
+Normalization = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One region's points, ready for the network: what does not depend on the parameters is computed once."""
+
+    points: Tensor
+    """(N, d); for a periodic region N/2 points and their N/2 images."""
+    inputs: Tensor
+    """Streams of the network's inputs, (S, N, F)."""
+    fields: tuple[tuple[Tensor, ...], ...]
+    """Per term of the region: the problem's data at the points."""
+
+    def split(self, count: int, *, pairs: bool = False) -> list[Batch]:
+        """Blocks of as many points each, up to one.
+
+        Args:
+            count: of blocks; no more than there are points.
+            pairs: whether the second half of the points are the images of the first; they stay together.
+        """
+        if count <= 1:
+            return [self]
+        rows = torch.arange(len(self.points), device=self.points.device)
+        chunks = (
+            [c.T.reshape(-1) for c in rows.view(2, -1).T.tensor_split(count)] if pairs else rows.tensor_split(count)
+        )
+        return [
+            Batch(
+                self.points[chunk],
+                self.inputs[:, chunk],
+                tuple(tuple(field[chunk] for field in fields) for fields in self.fields),
+            )
+            for chunk in chunks
+            if len(chunk)
+        ]
+
+
+class Residuals:
+    """The strong-form residuals of a problem.
+
+    Terms that share a region share one pass through the network with the union of their streams.
+
+    Args:
+        pde: the problem.
+        network: the network.
+        terms: other terms than the problem's own.
+    """
+
+    def __init__(self, pde: Problem, network: Network, terms: Sequence[Term] | None = None) -> None:
+        self.pde = pde
+        self.network = network
+        self.terms: tuple[Term, ...] = pde.terms() if terms is None else tuple(terms)
+        self.names = tuple(term.name for term in self.terms)
+        self.regions = tuple(dict.fromkeys(term.region for term in self.terms))
+        self.terms_of: dict[str, list[Term]] = {
+            region: [t for t in self.terms if t.region == region] for region in self.regions
+        }
+        self.streams_of: dict[str, Streams] = {
+            region: Streams([s for t in terms for s in t.streams], pde.coordinates)
+            for region, terms in self.terms_of.items()
+        }
+
+    def prepare(self, points: Mapping[str, Tensor]) -> dict[str, Batch]:
+        """Points by region, (N, d) each -> what ``__call__`` needs of them."""
+        return {region: self.prepare_region(region, points[region]) for region in self.regions}
+
+    def prepare_region(self, region: str, points: Tensor) -> Batch:
+        """The same for the points of one region, (N, d)."""
+        with torch.no_grad():
+            return Batch(
+                points,
+                self.network.features(points, self.streams_of[region]),
+                tuple(_placed(term.fields(points), points) for term in self.terms_of[region]),
+            )
+
+    def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Residuals by term, each of shape (number of the term's residuals,), in the order of the problem's terms."""
+        found: dict[str, Tensor] = {}
+        for region in self.regions:
+            found |= self.of_region(region, batches[region])
+        return {name: found[name] for name in self.names}
+
+    def of_region(self, region: str, batch: Batch) -> dict[str, Tensor]:
+        """Residuals of a region's terms."""
+        return self.of_streams(region, batch, self.network.propagate(batch.inputs, self.streams_of[region]))
+
+    def of_streams(self, region: str, batch: Batch, stacked: Tensor) -> dict[str, Tensor]:
+        """Residuals of a region's terms from the streams of u there, (S, N)."""
+        values = dict(zip(self.streams_of[region].names, stacked.unbind(), strict=True))
+        return {
+            term.name: term.residual(values, *fields)
+            for term, fields in zip(self.terms_of[region], batch.fields, strict=True)
+        }
+
+
+def _placed(fields: tuple[Tensor, ...], points: Tensor) -> tuple[Tensor, ...]:
+    """A term's data in the points' dtype and on their device: tables are often float64 and on the processor."""
+    tensors = (torch.as_tensor(field, device=points.device) for field in fields)
+    return tuple(field.to(points.dtype) if field.is_floating_point() else field for field in tensors)
+
+
+def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:
+    """Loss of each term: ``sum``: 1/2 sum r^2 (the paper's L_b, L_r); ``mean``: mean r^2 (most published numbers).
+    (T,).
+    """
+    if normalization == "sum":
+        return torch.stack([r.square().sum() / 2 for r in residuals])
+    return torch.stack([r.square().mean() for r in residuals])

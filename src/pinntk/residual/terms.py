@@ -1,0 +1,87 @@
+"""What a residual function is made of: named terms, and the problem that lists them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from pinntk.common.settings import STRICT
+from pinntk.network.streams import Operator
+
+Region = Literal["interior", "initial", "boundary", "periodic"]
+
+
+def no_fields(x: Tensor) -> tuple[Tensor, ...]:
+    """The fields of a term that needs none."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named part of the residual function, for example "residual" or "initial"."""
+
+    name: str
+    region: Region
+    """Where it is evaluated; "interior" terms make up L_r, all others L_b."""
+    streams: tuple[str | Operator, ...]
+    """The streams of the network that it uses: "u", "u_x", "u_xx" ..., or linear operators."""
+    residual: Callable[..., Tensor]
+    """(streams by name, *fields) -> residuals. On a periodic region a stream holds the lower face's points, then their
+    images on the upper face."""
+    fields: Callable[[Tensor], tuple[Tensor, ...]] = no_fields
+    """Points (N, d) -> the data that the residual needs there; evaluated once per draw of points."""
+
+    @property
+    def derivatives(self) -> tuple[str, ...]:
+        """Names of u and its derivatives behind the streams, operators taken apart."""
+        names = [[s] if isinstance(s, str) else list(s.coefficients) for s in self.streams]
+        return tuple(dict.fromkeys(name for group in names for name in group))
+
+    def of_derivatives(self, values: Mapping[str, Tensor], *fields: Tensor) -> Tensor:
+        """The residual from u and its derivatives by name, for who has no streams."""
+        operators = {s.name: s.of(values) for s in self.streams if isinstance(s, Operator)}
+        return self.residual({**values, **operators}, *fields)
+
+
+def periodic(values: dict[str, Tensor]) -> Tensor:
+    """Residual of a periodic condition: u on the lower face minus u at the image on the upper one."""
+    lower, upper = values["u"].chunk(2)
+    return lower - upper
+
+
+def value(values: dict[str, Tensor], data: Tensor) -> Tensor:
+    """Residual of a prescribed value: u - data."""
+    return values["u"] - data
+
+
+def vanishing(values: dict[str, Tensor]) -> Tensor:
+    """Residual of u = 0."""
+    return values["u"]
+
+
+class Problem(BaseModel, ABC):
+    """A box and residual terms in it: all that kernels, losses and Hessians know of a problem.
+
+    Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
+    the box. Fields of a subclass are its coefficients.
+    """
+
+    model_config = STRICT
+
+    name: ClassVar[str]
+    coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
+    lower: ClassVar[tuple[float, ...]]
+    upper: ClassVar[tuple[float, ...]]
+
+    @abstractmethod
+    def terms(self) -> tuple[Term, ...]:
+        """The residual terms, in the order in which they stand in the residual vector."""
+
+    def regions(self) -> tuple[Region, ...]:
+        """The regions on which terms live."""
+        return tuple(dict.fromkeys(term.region for term in self.terms()))

@@ -1,0 +1,215 @@
+"""A run's folder: its lock, its files, each written whole or not at all.
+
+A process may be killed at any moment. So a file appears under its name only when it is complete and on the disk, an old
+run is put aside by renaming its folder, and a lock is one that the system gives back when its process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from pinntk.common.errors import BadInput, no_room
+
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+RESULT = "result.json"
+CONFIG = "config.yaml"
+PROGRESS = "progress.json"
+LOCK = ".lock"
+MOVES_OPEN_FILES = os.name != "nt"
+"""Windows renames no folder in which a file is open, such as the lock."""
+
+
+class FolderInUse(RuntimeError):
+    """Another process works in this folder."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all: under another name in the same folder, to the disk, then renamed.
+
+    Args:
+        path: the file; its folder exists.
+        write: writes the content to the binary file that it is given.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically. NaN and infinity, which JSON does not have, become null."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write YAML atomically, keys in the order of ``content``."""
+    text = OmegaConf.to_yaml(OmegaConf.create(content))
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no mapping")
+    return {str(key): value for key, value in content.items()}
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and (content != content or abs(content) == float("inf")):
+        return None
+    return content
+
+
+def check_writable(runs_dir: Path) -> str | None:
+    """What is wrong with a folder for runs, without creating anything; None where it can be used."""
+    place, missing = runs_dir.absolute(), []
+    while not os.path.exists(place) and place != place.parent:  # a name that is too long is not there, either
+        missing.append(place.name)
+        place = place.parent
+    for name in missing:
+        try:
+            os.lstat(place / name)
+        except OSError as error:
+            if text := no_room(error):
+                return f"runs_dir={runs_dir}: {text}; allowed: a folder that can be written"
+    if not place.is_dir():
+        return f"runs_dir={runs_dir}: {place} is not a folder; allowed: a folder that can be written"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"runs_dir={runs_dir}: cannot write in {place}; allowed: a folder that can be written"
+    return None
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: ``<runs_dir>/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.previous = path.with_name(f"{path.name}.previous")
+        self._lock: FileLock | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / CHECKPOINT
+
+    @contextmanager
+    def locked(self, wait: Callable[[str], object] | None = None) -> Iterator[None]:
+        """Create the folder and keep other processes out of it.
+
+        Args:
+            wait: told, once, that another process has the folder, and that this one waits for it; None: it does not.
+
+        Raises:
+            FolderInUse: another process has it. The lock of a process that died is free.
+            BadInput: the folder cannot be created.
+            OSError: the disk takes no more; names the folder.
+        """
+        try:
+            self._acquire()
+        except FolderInUse as error:
+            if wait is None:
+                raise
+            wait(f"{error}; waiting for it to end")
+            self._acquire(timeout=-1)
+        try:
+            yield
+        except OSError as error:
+            if no_room(error):  # Lightning's, for one, do not say of which file they are
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def _acquire(self, timeout: float = 0.2) -> None:  # not 0: whoever only looks has the lock for a moment
+        try:
+            (self.path / CHECKPOINT.parent).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK)
+            lock.acquire(timeout=timeout, poll_interval=min(0.05, abs(timeout)))
+        except Timeout:
+            raise FolderInUse(f"another process is working in {self.path}") from None
+        except OSError as error:
+            text = f"runs_dir: cannot write in {self.path}: {error.strerror or error}"
+            raise BadInput(f"{text}; allowed: a folder that can be written") from error
+        self._lock = lock
+
+    def result(self) -> dict[str, Any] | None:
+        """What is in result.json; None where there is none.
+
+        Raises:
+            BadInput: it is there and cannot be read.
+        """
+        path = self.path / RESULT
+        if not os.path.exists(path):
+            return None
+        try:
+            content = json.loads(path.read_text())
+            content["status"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BadInput(f"{path} cannot be read ({error!r}); overwrite=true puts this run aside") from error
+        assert isinstance(content, dict)
+        return content
+
+    def set_aside(self) -> None:
+        """Empty the folder for a new run. A finished one is kept as ``seed<k>.previous`` until the new one completes.
+
+        Renaming the folder is one step, so a process killed here leaves the old run whole under one of the two names.
+        What an overwriting run that did not complete has left is not kept.
+        """
+        assert self._lock is not None
+        entries = [entry for entry in self.path.iterdir() if entry.name != LOCK]
+        if not self.checkpoint.exists() and not (self.path / RESULT).exists():
+            return
+        try:
+            completed = (self.result() or {}).get("status") == "completed"
+        except BadInput:
+            completed = False
+        if self.previous.exists() and not completed:
+            for entry in entries:
+                remove(entry)
+            self.checkpoint.parent.mkdir()
+            return
+        remove(self.previous)
+        if MOVES_OPEN_FILES:
+            os.rename(self.path, self.previous)
+        self._lock.release()  # the old folder's; a process that comes in between starts the new run in our place
+        if not MOVES_OPEN_FILES:
+            os.rename(self.path, self.previous)
+        self._acquire()
+
+    def complete(self, result: dict[str, Any]) -> None:
+        """Write result.json; where the run has completed, the one that it replaces is removed."""
+        write_json(self.path / RESULT, result)
+        if result["status"] == "completed":
+            remove(self.previous)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds; nothing happens where it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

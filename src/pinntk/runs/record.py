@@ -1,0 +1,131 @@
+"""What a run records of itself: the content of result.json, and the last lines on the terminal."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pinntk import __version__
+from pinntk.common.fingerprint import fingerprint
+from pinntk.methods import Method
+from pinntk.pdes import PDE
+from pinntk.pdes.references import Reference
+from pinntk.runs.published import METHODS, TABLE_2
+from pinntk.runs.settings import RunSettings
+
+FORMS = {
+    "direct": "direct: P^-1 R(u) differentiated at every step",
+    "applied": "applied: P^-1 applied once per target",
+    "solved": "solved: fitted to the discrete solution",
+}
+"""Of the preconditioned loss, in words."""
+PACKAGES = ("torch", "pytorch_lightning", "numpy", "scipy")
+
+
+def describe(
+    settings: RunSettings, method: Method, reference: Reference, *, status: str, reason: str | None
+) -> dict[str, Any]:
+    """The content of result.json, except for what was measured while training.
+
+    Args:
+        settings: of the run.
+        method: as training left it.
+        reference: what the error was measured against.
+        status: completed, failed or interrupted.
+        reason: why it failed.
+    """
+    losses = method.losses()
+    total = losses.pop("loss")
+    return {
+        "status": status,
+        "reason": reason,
+        "pde": settings.pde.name,
+        "pde_parameters": settings.pde.parameters(),
+        "method": settings.method_class.name,
+        "width": settings.network.width,
+        "depth": settings.network.depth,
+        "budget": settings.budget.name,
+        "seed": settings.seed,
+        "settings_hash": settings.settings_hash(),
+        "normalization": settings.method.normalization,
+        "l2re": None,
+        "l2re_at_lowest_loss": None,
+        "loss": total,
+        "terms": losses,
+        "reference_accuracy": reference.accuracy,
+        "steps": method.iteration,
+        "function_evaluations": method.function_evaluations,
+        "parameters": method.parameters_count,
+        "seconds": method.seconds,
+        "seconds_per_phase": dict(method.seconds_per_phase),
+        "device": torch.cuda.get_device_name() if settings.accelerator == "gpu" else "cpu",
+        "precision": settings.precision,
+        "threads": settings.cores,
+        "compiled": method.compiled,
+        "versions": versions(),
+        "git": git_revision(),
+        "fingerprint": fingerprint(type(settings.pde), settings.method_class),
+        "method_figures": figures(method, reference) if status == "completed" else {},
+    }
+
+
+def figures(method: Method, reference: Reference) -> dict[str, Any]:
+    """The method's own figures. One that cannot be had is no reason to lose a trained network."""
+    try:
+        return method.figures(reference)
+    except (RuntimeError, ValueError) as error:
+        return {"error": str(error)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    found = {"python": platform.python_version(), "pinntk": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this package runs from, ``-dirty`` with changed files; None outside of one."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():  # an environment that happens to lie inside some other repository
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
+    """What a finished run says last: error, published errors, time, files."""
+    error = result["l2re"]
+    lines = [f"L2RE        {error:.3e}" if error is not None else "L2RE        not measured", *_published(pde)]
+    found = result["method_figures"]
+    if "discrete_l2re" in found:
+        lines.append(f"discrete    {found['discrete_l2re']:.3e} (error of the discrete solution itself)")
+        lines.append(f"form        {FORMS[found['form']]}, {found['applications']:.4g} applications of P^-1")
+        lines += [f"warning     {warning}" for warning in found["warnings"]]
+    lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
+    return "\n".join(lines)
+
+
+def _published(pde: PDE) -> list[str]:
+    """The published errors of the problem; those for other coefficients say so."""
+    lines = []
+    for row in (row for row in TABLE_2 if row.pde == pde.name):
+        figures = ", ".join(f"{METHODS[name]} {value:.2e}" for name, value in row.l2re.items())
+        values = ", ".join(f"{name}={value:g}" for name, value in row.parameters.items())
+        lines.append(figures if row.fits(pde.name, pde.parameters()) else f"for {values}: {figures}")
+        if row.note:
+            lines.append(f"({row.note})")
+    return [f"{'' if k else 'published':<12}{line}" for k, line in enumerate(lines or ["none"])]

@@ -1,0 +1,249 @@
+"""One run: settings -> folder -> training -> result.json.
+
+A run may be stopped at any moment, by a signal or for good. What it needs to go on is in its checkpoint; started again
+it ends with the same parameters, bit for bit in float64 on a CPU, as if it had never been stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.common.errors import BadInput
+from pinntk.common.fingerprint import changes, fingerprint
+from pinntk.discrete.preconditioner import PreconditionerError
+from pinntk.methods import Method, NonFiniteLoss
+from pinntk.network import DTYPES
+from pinntk.pdes import declaration
+from pinntk.pdes.declaration import reference_of
+from pinntk.pdes.references import Reference
+from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
+from pinntk.runs.elsewhere import trained_elsewhere
+from pinntk.runs.finished import News, draw_missing, news, take_up
+from pinntk.runs.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
+from pinntk.runs.record import describe, last_lines
+from pinntk.runs.settings import RunSettings
+from pinntk.runs.stopping import StopOnSignal
+from pinntk.runs.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
+
+COMPILE_PAYS_FROM = 2000
+"""Iterations from which the seconds of compiling (3 to 20, cold) are earned back."""
+
+ACCEPT = "accept_edits=true to take it all the same"
+
+
+def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
+    """Do one run, or what is left of it.
+
+    Args:
+        config: the composed configuration as plain values.
+        wait: told where another process is at this run, whose end is then waited for; None: that is a failure.
+
+    Returns:
+        The exit code: 0 completed (now or before), 1 failed, 130 or 143 stopped by SIGINT or SIGTERM.
+
+    Raises:
+        BadInput: the configuration, a checkpoint or the output folder cannot be used; nothing has been overwritten.
+    """
+    started = time.monotonic()
+    settings = RunSettings.read(config)
+    folder = RunFolder(settings.folder())
+    result = _ended(settings, folder)
+    wanted = news(settings, folder, result)
+    if result is not None and not wanted:
+        return _report(settings, folder, result, wanted)
+    torch.set_num_threads(settings.cores)
+    if settings.accelerator == "gpu":  # only here: whoever reads a sweep's settings leaves the GPUs alone
+        declaration.check(settings.pde, DTYPES[settings.precision], "cuda")
+    reference = None
+    if result is None:
+        measurements(settings, folder)  # those that cannot measure this problem are refused before anything is written
+        reference = _reference(settings)
+    try:
+        with folder.locked(wait):
+            result = _ended(settings, folder)  # again, now that nobody else can be at it
+            if result is None:
+                return _train(settings, dict(config), folder, reference or _reference(settings), started)
+            wanted = news(settings, folder, result)
+            return _report(settings, folder, take_up(settings, config, folder, result, wanted), wanted)
+    except FolderInUse as error:
+        say(f"{error}; nothing done")
+        return 1
+
+
+def _reference(settings: RunSettings) -> Reference:
+    try:
+        return reference_of(settings.pde)
+    except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
+        raise BadInput(str(error)) from error
+
+
+def _ended(settings: RunSettings, folder: RunFolder) -> dict[str, Any] | None:
+    """The result of a run that has ended before; None where there is something to train.
+
+    Raises:
+        BadInput: it is the result of code that has been edited since.
+    """
+    result = None if settings.overwrite else folder.result()
+    if result is None or result["status"] == "interrupted" or _retried(settings, result):
+        return None
+    edited = _edits(settings, result.get("fingerprint"))
+    if edited and not settings.accept_edits:
+        again = "retry_failed=true or overwrite=true" if result["status"] == "failed" else "overwrite=true"
+        raise BadInput(f"{folder.path}: a result {edited}; allowed: {again} to train anew, {ACCEPT}")
+    return result
+
+
+def _edits(settings: RunSettings, then: Mapping[str, str] | None) -> str:
+    """What has been edited of problem and method since they had the fingerprint ``then``, in words; "" where nothing
+    has, as far as one knows: older versions stored no fingerprint."""
+    now = fingerprint(type(settings.pde), settings.method_class)
+    edited = changes(then, now) if then and now else []
+    return f"of other code, changed since: {', '.join(edited)}" if edited else ""
+
+
+def _report(settings: RunSettings, folder: RunFolder, result: dict[str, Any], wanted: News) -> int:
+    """Say how a run has ended before; its exit code."""
+    if edited := _edits(settings, result.get("fingerprint")):
+        say(f"accepted: a result {edited}")
+    if result["status"] == "completed":
+        for line in wanted.refused:
+            say(line)
+        draw_missing(settings, folder)
+        say("finished before and not run again (overwrite=true trains anew)")
+        say(last_lines(result, settings.pde, folder.path))
+        return 0
+    again = "retry_failed=true or overwrite=true trains anew"
+    say(f"failed before and not run again ({again}): {result['reason']}: {folder.path}")
+    return 1
+
+
+def _retried(settings: RunSettings, result: Mapping[str, Any] | None) -> bool:
+    return settings.retry_failed and result is not None and result["status"] == "failed"
+
+
+def _train(
+    settings: RunSettings, config: dict[str, Any], folder: RunFolder, reference: Reference, started: float
+) -> int:
+    quiet_lightning()
+    pl.seed_everything(settings.seed, verbose=False)
+    method = settings.build()
+    iteration = _prepare(settings, config, folder, method)
+    method.compiled, reason = decide_compile(settings.compile, method.total_iterations)
+    if reason:
+        say(reason)
+
+    loggers = instances(settings, "logger", folder, iteration or 0)
+    result = None
+    try:
+        for logger in loggers.values():
+            logger.log_hyperparams({**config, "threads": settings.cores})
+        result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
+        return code
+    finally:
+        for logger in loggers.values():
+            if isinstance(logger, Concludes):
+                logger.conclude(result)
+
+
+def _fit(
+    settings: RunSettings,
+    folder: RunFolder,
+    method: Method,
+    reference: Reference,
+    loggers: dict[str, Any],
+    iteration: int | None,
+    started: float,
+) -> tuple[dict[str, Any], int]:
+    """Train from ``iteration`` on, None being a new run, and write result.json; its content and the exit code."""
+    error = ErrorAgainstReference(reference, settings.evaluate_every)
+    solution = SolutionPlot(folder.path, reference, settings.evaluate_every)
+    stop = StopOnSignal()
+    callbacks = instances(settings, "callbacks", folder, iteration or 0)
+    trainer = make_trainer(
+        settings,
+        folder,
+        [
+            stop,
+            error,
+            *callbacks.values(),
+            # After those that measure, so that it saves what they measured.
+            TimedCheckpoint(folder.checkpoint, settings.checkpoint.every_seconds),
+            Progress(error, folder.path / PROGRESS),
+            solution,
+        ],
+        loggers.values(),
+    )
+    failure = None
+    try:
+        fit(trainer, method, stop, folder.checkpoint if iteration is not None else None)
+    except (NonFiniteLoss, PreconditionerError) as error_in_training:
+        failure = str(error_in_training)
+
+    status = "failed" if failure else "completed" if method.finished else "interrupted"
+    result = describe(settings, method, reference, status=status, reason=failure)
+    result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
+    result |= watched_by(settings, folder, callbacks, loggers)
+    result["wall_seconds"] = time.monotonic() - started
+    folder.complete(result)
+    if status == "failed":
+        say(f"failed: {failure}: {folder.path}")
+        return result, 1
+    solution.write(method)  # only now: nothing that a picture does may cost the result
+    if status == "interrupted":
+        without = " without overwrite=true" if settings.overwrite else ""
+        say(f"interrupted at iteration {method.iteration}; the same command{without} goes on from there: {folder.path}")
+        return result, 128 + (stop.received or signal.SIGINT)
+    say(last_lines(result, settings.pde, folder.path))
+    return result, 0
+
+
+def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, method: Method) -> int | None:
+    """Make the folder ready and start from other parameters where that is wanted.
+
+    Returns:
+        The iteration of the checkpoint from which the run goes on; None for a new run.
+    """
+    start_from(settings, method)
+    if settings.overwrite or _retried(settings, folder.result()):
+        folder.set_aside()
+    if folder.checkpoint.exists():
+        saved = read_checkpoint(folder.checkpoint, "overwrite=true puts this run aside and trains anew")
+        if edited := _edits(settings, saved["pinntk"].get("fingerprint")):
+            if not settings.accept_edits:
+                raise BadInput(f"{folder.path}: a checkpoint {edited}; allowed: overwrite=true to train anew, {ACCEPT}")
+            say(f"accepted: a checkpoint {edited}")
+        check_same_network(saved["state_dict"], method, folder.checkpoint)
+        iteration = int(saved["pinntk"]["iteration"])
+        say(f"resuming at iteration {iteration} of {method.total_iterations}: {folder.path}")
+        return iteration
+    write_yaml(folder.path / CONFIG, {**config, "threads": settings.cores})
+    say(f"training {settings.method_class.name} on {settings.pde.name}: {folder.path}")
+    if other := trained_elsewhere(settings):
+        say(other)
+    return None
+
+
+def decide_compile(setting: object, iterations: int) -> tuple[bool, str | None]:
+    """Whether to use torch.compile, and a line for the user where ``auto`` says no.
+
+    Args:
+        setting: "auto", True or False.
+        iterations: of the whole run, so that a resumed run decides as the uninterrupted one would.
+    """
+    if setting != "auto":
+        return bool(setting), None
+    compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
+    if not any(shutil.which(compiler) for compiler in compilers):
+        return False, f"not compiling: no C++ compiler here ({', '.join(compilers)})"
+    if iterations < COMPILE_PAYS_FROM:
+        return False, f"not compiling: it pays from {COMPILE_PAYS_FROM} iterations on, this run has {iterations}"
+    return True, None

@@ -1,0 +1,249 @@
+"""The settings of a run, validated: every error at once, each naming its key and the value it got.
+
+The models of the components (problem, method, network, points) stand in the components' own files; here is what a run
+has besides, the checks across components, and the hash that names the run's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pytorch_lightning.loggers import Logger
+
+from pinntk.common.cores import available_cores
+from pinntk.common.errors import BadInput
+from pinntk.discrete.discretization import DiscretizationSettings
+from pinntk.methods import Method, MethodSettings
+from pinntk.network import DTYPES, Features, NetworkSettings
+from pinntk.pdes import PDE, declaration
+from pinntk.residual.points import PointSettings
+from pinntk.runs.components import component, validated
+from pinntk.runs.folder import CHECKPOINT, check_writable
+from pinntk.runs.validation import errors_of
+
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+HASH_LENGTH = 12
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
+AtHome = AfterValidator(os.path.expanduser)
+"""``~`` is the home folder: whoever asks for the path gets it expanded."""
+
+
+class Budget(BaseModel):
+    """A named set of step counts, to which the methods' settings refer."""
+
+    model_config = STRICT
+    name: Name
+    steps: dict[str, Any]
+
+
+class Checkpoints(BaseModel):
+    """How often the state of the training is saved."""
+
+    model_config = STRICT
+    every_seconds: Annotated[float, Field(gt=0)]
+
+
+class Hardware(BaseModel):
+    """Where a run trains."""
+
+    model_config = STRICT
+    accelerator: Literal["auto", "cpu", "gpu"]
+
+
+class RunSettings(BaseModel):
+    """Everything that a run is told."""
+
+    model_config = STRICT
+    pde: PDE
+    method: MethodSettings
+    method_class: Annotated[type[Method], Field(exclude=True)]  # from method._target_; no key of the configuration
+    network: NetworkSettings
+    points: PointSettings
+    discretization: DiscretizationSettings | None
+    budget: Budget
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    runs_dir: Annotated[str, Field(min_length=1), AtHome]
+    overwrite: bool
+    retry_failed: bool
+    accept_edits: bool
+    init_from: Annotated[str, AtHome] | None
+    precision: Literal["64-true", "32-true"]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    compile: Literal["auto", True, False]
+    checkpoint: Checkpoints
+    trainer: Hardware
+    evaluate_every: Annotated[int, Field(ge=1)]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], *, training: bool = True) -> RunSettings:
+        """Validate a composed configuration.
+
+        Args:
+            config: plain values, as Hydra composed them; ``pde`` and ``method`` name their classes in ``_target_``.
+            training: whether this machine is to train it, so that its devices and folders are looked at as well.
+
+        Raises:
+            BadInput: one line per error.
+        """
+        messages: list[str] = []
+        parts: dict[str, Any] = {}
+
+        def part(key: str, model: type[BaseModel] | None) -> None:
+            values = config.get(key)
+            if model is not None and isinstance(values, Mapping):
+                found = validated(values, key, model, messages)
+                if found is not None:
+                    parts[key] = found
+
+        # mypy wants a class that can be instantiated for type[T]; `component` only compares with these abstract ones.
+        pde_class = component(config.get("pde"), "pde", PDE, messages)  # type: ignore[type-abstract]
+        method_class = component(config.get("method"), "method", Method, messages)  # type: ignore[type-abstract]
+        part("pde", pde_class)
+        part("method", method_class.Settings if method_class else None)
+        part("network", NetworkSettings)
+        part("points", PointSettings)
+        part("discretization", pde_class.Discretization if pde_class else None)
+        if method_class is not None:
+            parts["method_class"] = method_class
+        for group, base in (("callbacks", pl.Callback), ("logger", Logger)):
+            entries = config.get(group)
+            for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+                component(entry, f"{group}.{name}", base, messages)
+
+        components = {"pde", "method", "network", "points", "discretization"}
+        rest = {key: value for key, value in config.items() if key not in components or value is None}
+        try:
+            settings = cls.model_validate({**rest, **parts})
+        except ValidationError as error:
+            missing = {"method_class", *components} - parts.keys()
+            messages += [m for m in errors_of(error, cls, {**rest, **parts}) if m.split(":")[0] not in missing]
+        if messages:
+            raise BadInput(*messages)
+        messages = [*settings._check_together(), *(settings._check_machine() if training else ())]
+        if messages:
+            raise BadInput(*messages)
+        return settings
+
+    def _check_together(self) -> list[str]:
+        """What is wrong across components."""
+        declaration.check(self.pde, DTYPES[self.precision])  # first: the others ask it for its terms and its box
+        messages = []
+        checks: list[Callable[[], object]] = [
+            lambda: self.method_class.check(self.pde, self.method, self.discretization),
+            lambda: self.method_class.check_size(self.method, self._parameters()),
+            lambda: self.method_class.check_points(self.points),
+            self._check_draws,
+            lambda: self.pde.check_periods(self.network.periods()),
+        ]
+        for check in checks:
+            try:
+                check()
+            except ValueError as error:
+                messages.append(str(error))
+        return messages
+
+    def _check_machine(self) -> list[str]:
+        """What is wrong with devices and folders."""
+        messages = []
+        if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+            messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
+        if self.init_from is not None and not os.path.isfile(self.initial_checkpoint):
+            messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
+        if problem := check_writable(Path(self.runs_dir)):
+            messages.append(problem)
+        return messages
+
+    def _check_draws(self) -> None:
+        """ValueError where points are to be drawn by residual, from the second draw on, and there is none."""
+        if self.points.by_residual and not self.method_class.draws_again(self.method, self.points):
+            raise ValueError(
+                f"points.by_residual={self.points.by_residual:g}: counts from the second draw of points on, and"
+                " this run has one; allowed is 0, or a resample_every (of points or of a phase) below the steps"
+            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys that change nothing in this run -> when they would count, in words."""
+        found = self.method_class.without_effect(self.pde, self.method, self.points)
+        if not self.method_class.discrete and "conditioning" not in self.callbacks:
+            found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
+        return found
+
+    def _parameters(self) -> int:
+        """Number of the network's parameters; ValueError where its inputs do not fit the problem."""
+        inputs = Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper).size
+        sizes = [inputs, *[self.network.width] * self.network.depth, 1]
+        return sum((m + 1) * n for m, n in pairwise(sizes))
+
+    @property
+    def accelerator(self) -> Literal["cpu", "gpu"]:
+        """Where the run trains on this machine: ``auto`` is a GPU where there is one."""
+        if self.trainer.accelerator == "auto":
+            return "gpu" if torch.cuda.is_available() else "cpu"
+        return self.trainer.accelerator
+
+    @property
+    def cores(self) -> int:
+        """Threads of the run: as set, else the cores that this process may use."""
+        return self.threads or available_cores()
+
+    @property
+    def initial_checkpoint(self) -> Path:
+        """The checkpoint that ``init_from`` names."""
+        return Path(self.init_from or "") / CHECKPOINT
+
+    def settings_hash(self, *, threads: int | None = None, accelerator: str | None = None) -> str:
+        """A short hash of everything that affects the result except the seed.
+
+        Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
+        enters by the content of its checkpoint, so that another state of the same run is another setting.
+
+        Args:
+            threads: in the place of ``cores``, as on another machine.
+            accelerator: in the place of the one that this machine has.
+        """
+        identity: dict[str, Any] = {
+            "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
+            "method": {"name": self.method_class.name, **self.method.model_dump(mode="json", exclude={"log_every"})},
+            "network": self.network.model_dump(mode="json"),
+            "points": self.points.model_dump(mode="json"),
+            "discretization": self.discretization and self.discretization.model_dump(mode="json"),
+            "precision": self.precision,
+            "threads": threads or self.cores,
+            "compile": self.compile,
+            "accelerator": accelerator or self.accelerator,
+        }
+        if self.init_from is not None:
+            with self.initial_checkpoint.open("rb") as file:
+                identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+    def build(self) -> Method:
+        """The method of these settings with its network untrained. ``compiled`` is left to whoever trains it."""
+        return self.method_class(
+            self.pde,
+            self.network,
+            self.points,
+            self.method,
+            discretization=self.discretization,
+            seed=self.seed,
+            precision=self.precision,
+            compile=False,
+        )
+
+    def folder(self) -> Path:
+        """``<runs_dir>/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``."""
+        width = f"w{self.network.width}"
+        settings = Path(self.runs_dir, self.pde.name, self.method_class.name, width, self.budget.name)
+        return settings / self.settings_hash() / f"seed{self.seed}"
