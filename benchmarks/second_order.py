@@ -18,10 +18,11 @@ from collections.abc import Iterator
 import torch
 
 from pinntk.launch.cli import compose
-from pinntk.methods.adam import AdamPhase
-from pinntk.methods.adam_lbfgs import LBFGSPhase
-from pinntk.methods.gdnd import GDND, NNCGPhase
-from pinntk.methods.phases import Phase
+from pinntk.methods.gdnd import GDND
+from pinntk.methods.phases.first_order import AdamPhase
+from pinntk.methods.phases.lbfgs import LBFGSPhase
+from pinntk.methods.phases.nncg import NNCGPhase
+from pinntk.methods.plan import Phase
 from pinntk.runs.settings import RunSettings
 
 
@@ -57,9 +58,12 @@ def main() -> None:
     assert isinstance(adam, AdamPhase)
     assert isinstance(lbfgs, LBFGSPhase)
     assert isinstance(nncg, NNCGPhase)
-    if adam.steps:
+    adam_steps = method.settings.adam.steps
+    method.renew()
+    if adam_steps:
         adam.start(None)
-    for n in range(adam.steps):
+    for n in range(adam_steps):
+        method.renew()
         adam.step(n)
         method.iteration += 1
     lbfgs.start(None)
@@ -69,7 +73,7 @@ def main() -> None:
             break
         lbfgs.step(n)
     theta, state = method.network.vector(), copy.deepcopy(lbfgs.state())
-    print(f"{given.pde}: {len(theta)} parameters, start after {adam.steps} Adam and {given.start} L-BFGS steps")
+    print(f"{given.pde}: {len(theta)} parameters, start after {adam_steps} Adam and {given.start} L-BFGS steps")
     means, ends = [], []
     for phase in (lbfgs, nncg):
         method.network.assign(theta)

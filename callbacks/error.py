@@ -44,7 +44,7 @@ class ErrorAgainstReference(pl.Callback):
     def measure(self, method: Method) -> None:
         """Measure now, and log, together with the seconds of training that it took to get there."""
         self._measured = method.iteration
-        self.l2re = l2re(method.predict_numpy(method.pde.evaluation_points()), self.reference.values)
+        self.l2re = l2re(method.network.predict(method.pde.evaluation_points()), self.reference.values)
         loss = method.latest.get("loss", math.inf)
         if not method.comparable_losses:
             self.l2re_at_lowest_loss = None

@@ -18,13 +18,13 @@ from pinntk.callbacks.measurement import Measurement
 from pinntk.common.arrays import Array
 from pinntk.common.plots import share_above
 from pinntk.methods import Method
-from pinntk.residual.hessian import GaussNewton, Hessian, Split
-from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.form import ResidualForm
+from pinntk.residual.hessian import Split
+from pinntk.residual.residuals import Normalization, Residuals
 from pinntk.residual.spectra import DENSE_LIMIT, share_of_entries, spectral_density
 
 FIGURES = ("hessian", "gauss_newton", "remainder", "ratio", "products")
 TOLERANCES = (1e-3, 1e-2, 1e-1)
-Arguments = tuple[Residuals, dict[str, Batch], Tensor, Normalization]
 
 
 class HessianNorm(Measurement):
@@ -110,15 +110,17 @@ class HessianNorm(Measurement):
         write_arrays(self.folder / self.file, arrays)
         write_figure(self.folder / "hessian_norm.png", draw(arrays, densities, method))
 
-    def losses(self, method: Method) -> dict[str, Arguments]:
-        """What `Hessian.of` needs for L_r and L at the method's current parameters."""
+    def losses(self, method: Method) -> dict[str, ResidualForm]:
+        """L_r and L at the method's current parameters."""
         whole = Residuals(method.pde, copy.deepcopy(method.network).double())
         equation = Residuals(method.pde, whole.network, [term for term in whole.terms if term.region == "interior"])
         batches = fixed_batches(whole, self.interior, self.conditions)
         inside = {"interior": batches["interior"]}
-        weights, normalization = method.term_weights().double(), self._normalization(method)
-        found = {"L_r": (equation, inside, torch.ones_like(weights[: len(equation.names)]), normalization)}
-        return found | ({"L": (whole, batches, weights, normalization)} if self.whole else {})
+        weights, normalization = method.settings.weights, self._normalization(method)
+        found = {"L_r": ResidualForm(equation, inside, normalization=normalization)}
+        if self.whole:
+            found["L"] = ResidualForm(whole, batches, weights=weights, normalization=normalization)
+        return found
 
     def _normalization(self, method: Method) -> Normalization:
         chosen: Normalization = self.normalization or method.settings.normalization
@@ -128,16 +130,17 @@ class HessianNorm(Measurement):
         if not self.density:
             return {}
         losses = self.losses(method)
-        return {name: torch.stack(spectral_density(Hessian.of(*loss))) for name, loss in losses.items()}
+        return {name: torch.stack(spectral_density(loss.curvature("hessian"))) for name, loss in losses.items()}
 
     def measure(self, method: Method) -> None:
         started = time.perf_counter()
         losses = self.losses(method)
-        splits = {name: Split.of(*loss, tolerance=self.tolerance) for name, loss in losses.items()}
+        splits = {name: Split.of(loss.curvature, self.tolerance) for name, loss in losses.items()}
         entries: dict[str, list[float]] = {}
         if method.parameters_count <= self.dense_limit:
-            hessian = Hessian.of(*losses["L_r"]).dense()
-            matrices = {"hessian": hessian, "remainder": hessian - GaussNewton.of(*losses["L_r"]).dense()}
+            equation = losses["L_r"]
+            hessian = equation.curvature("hessian").dense()
+            matrices = {"hessian": hessian, "remainder": hessian - equation.curvature("gauss_newton").dense()}
             for name, matrix in matrices.items():
                 entries[name] = [share_of_entries(matrix, tolerance) for tolerance in TOLERANCES]
         for name, shares in entries.items():

@@ -60,7 +60,7 @@ class SolutionPlot(pl.Callback):
 
     def _show(self, method: Method) -> None:
         """Give the loggers that take pictures one of the prediction as it is now."""
-        prediction = method.predict_numpy(method.pde.evaluation_points())
+        prediction = method.network.predict(method.pde.evaluation_points())
         shown = pixels(method.pde, prediction, self.reference.values)
         if shown is None:
             return
@@ -74,7 +74,7 @@ class SolutionPlot(pl.Callback):
         """Write both files: after result.json, of which a picture must not keep a run."""
         try:
             points = method.pde.evaluation_points()
-            prediction = method.predict_numpy(points)
+            prediction = method.network.predict(points)
             arrays = {"coordinates": points, "prediction": prediction, "reference": self.reference.values}
             write_arrays(self.folder / "solution.npz", arrays)
             write_figure(self.folder / "solution.png", draw(method.pde, prediction, self.reference.values, method.name))

@@ -10,8 +10,9 @@ from torch.autograd.functional import hessian, jacobian
 
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
-from pinntk.optim.objective import Product
-from pinntk.residual.ntk import FactoredJacobian, LayerFactors
+from pinntk.residual.hessian import Curvature
+from pinntk.residual.ntk import FactoredJacobian, Jacobian, LayerFactors
+from pinntk.residual.spectra import SymmetricOperator
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -42,19 +43,34 @@ class FunctionObjective:
         self.calls["gradient"] += 1
         leaf = self.theta.clone().requires_grad_()
         loss = self.function(leaf)
-        return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+        return loss.detach()[None], torch.autograd.grad(loss, leaf)[0]
+
+    def residuals(self) -> Tensor:
+        raise NotImplementedError
+
+    def jacobian(self) -> tuple[Tensor, Tensor, Jacobian]:
+        raise NotImplementedError
 
     def dense(self) -> Tensor:
         return torch.as_tensor(hessian(self.function, self.theta, vectorize=True))
 
-    def curvature(self) -> Product:
-        H = self.dense()
+    def curvature(self, kind: Curvature = "hessian") -> SymmetricOperator:
+        return Counted(self.dense(), self.calls)
 
-        def product(v: Tensor) -> Tensor:
-            self.calls["product"] += v.numel() // len(H)
-            return H @ v
 
-        return product
+class Counted(SymmetricOperator):
+    """A dense matrix; products with it are counted as "product"."""
+
+    def __init__(self, H: Tensor, calls: dict[str, int]) -> None:
+        super().__init__(H, len(H))
+        self.H, self.calls = H, calls
+
+    def _product(self, v: Tensor) -> Tensor:
+        return self.H @ v
+
+    def _products(self, columns: Tensor) -> Tensor:
+        self.calls["product"] += columns.shape[1]
+        return self.H @ columns
 
 
 class ResidualObjective:
@@ -75,17 +91,23 @@ class ResidualObjective:
         self.evaluations += 1
         return self.function(self.theta)
 
-    def loss(self) -> float:
-        return float(self.function(self.theta).square().sum() / 2)
+    def loss(self) -> Tensor:
+        return self.function(self.theta).square().sum() / 2
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def curvature(self, kind: Curvature) -> SymmetricOperator:
+        raise NotImplementedError
 
     def dense(self) -> Tensor:
         """J, (N, P)."""
         return torch.as_tensor(jacobian(self.function, self.theta, vectorize=True))
 
-    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+    def jacobian(self) -> tuple[Tensor, Tensor, FactoredJacobian]:
         J = self.dense()  # as the rows of a layer that has biases alone
         layer = LayerFactors(J.new_zeros(1, len(J), 0), J[None], 1.0, 1)
-        return self.residuals(), FactoredJacobian(J.shape[1], {"r": [layer]})
+        return self.loss()[None], self.residuals(), FactoredJacobian(J.shape[1], {"r": [layer]})
 
 
 def symmetric(eigenvalues: list[float], seed: int = 0) -> Tensor:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
-from training import fit, make_of, parameters, whole_and_resumed
+from training import fit, loss_terms, make_of, parameters, whole_and_resumed
 
-from pinntk.methods.adam_lbfgs import SCALED, AdamLBFGS, LBFGSPhase
+from pinntk.methods.adam_lbfgs import AdamLBFGS
+from pinntk.methods.phases.lbfgs import SCALED, LBFGSPhase
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.references import Reference
 from pinntk.residual.loss import BlockedLoss
@@ -35,10 +36,9 @@ def plain_lbfgs(method: AdamLBFGS, steps: int) -> Tensor:
     """torch's own loop on the method's loss by automatic differentiation."""
     variables = list(method.network.parameters())
     weights = method.term_weights()
-    batches = method.batches()
 
     def loss() -> Tensor:
-        return (weights * method.loss_terms(batches)).sum()
+        return (weights * loss_terms(method)).sum()
 
     factor = SCALED / float(loss().detach())
     optimizer = torch.optim.LBFGS(
@@ -99,13 +99,13 @@ def test_the_loss_falls_in_every_iteration(monkeypatch: pytest.MonkeyPatch) -> N
 def test_phases_follow_each_other_on_other_points(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=14, lbfgs=9)
     draws = []
-    batches = method.batches
+    renew = method.renew
 
-    def watched() -> Any:
+    def watched() -> None:
         draws.append((method.iteration, method.draw))
-        return batches()
+        renew()
 
-    monkeypatch.setattr(method, "batches", watched)
+    monkeypatch.setattr(method, "renew", watched)
     fit(method)
     assert method.iteration == 23
     assert [(e["phase"], e["iterations"], e["ended"]) for e in ended(method)] == [
@@ -120,8 +120,7 @@ def test_phases_follow_each_other_on_other_points(monkeypatch: pytest.MonkeyPatc
 
 def test_new_points_in_the_phase_forget_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=0, lbfgs=12, more={"resample_every": 6})
-    method.phases.pop(0)
-    (lbfgs,) = method.phases
+    lbfgs = method.phases[1]
     assert isinstance(lbfgs, LBFGSPhase)
     step, draws = lbfgs.step, list[tuple[int, int]]()
 
@@ -153,10 +152,9 @@ def test_a_phase_that_can_do_no_more_says_why(more: dict[str, Any], reason: str)
 
 
 def test_stagnation_compares_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = made(adam=30)
+    method = make_of(AdamLBFGS, adam={"steps": 30, "stagnation": {"window": 2, "decrease": 0.1}}, lbfgs={"steps": 30})
     method.start(None)
     phase = method.phases[0]
-    phase.stagnation = type(phase.stagnation)(window=2, decrease=0.1)
     lowest = iter([5.0, 4.0, 3.7, 9.0, 3.4, 3.5])  # windows: 4, 3.7 (less, by 7.5 %)
     monkeypatch.setattr(phase, "step", lambda n: torch.tensor([next(lowest), 0.0, 0.0], dtype=torch.float64))
     method.advance(6)

@@ -59,7 +59,7 @@ def test_error_of_a_run_of_no_steps() -> None:
     method = make(steps=0)
     error = ErrorAgainstReference(method.pde.reference(), 100)
     fit(method, [error])
-    assert error.l2re == l2re(method.predict_numpy(method.pde.evaluation_points()), method.pde.reference().values)
+    assert error.l2re == l2re(method.network.predict(method.pde.evaluation_points()), method.pde.reference().values)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_error_at_the_lowest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     for loss, off in [(3.0, 0.5), (1.0, 0.25), (2.0, 0.125), (1.0, 0.0625), (0.5, 4.0)]:
         method.latest = {"loss": loss}
-        monkeypatch.setattr(method, "predict_numpy", lambda points, off=off: values + off)
+        monkeypatch.setattr(method.network, "predict", lambda points, off=off: values + off)
         again = ErrorAgainstReference(Reference(values, 0.0), 10)  # as after a resume, every time
         again.load_state_dict(error.state_dict())
         error = again

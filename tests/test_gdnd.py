@@ -72,7 +72,7 @@ def test_a_stuck_optimiser_ends_the_phase(monkeypatch: pytest.MonkeyPatch) -> No
     method = made(nncg=50, nncg_settings={"max_backtracks": 0, "max_failures": 3})
     start = parameters(method)
     infinite = torch.full((1,), torch.inf, dtype=torch.float64)
-    monkeypatch.setattr(method, "residual_terms", lambda: dict.fromkeys(method.loss_residuals.names, infinite))
+    monkeypatch.setattr(method.objective, "by_term", lambda: dict.fromkeys(method.objective.names, infinite))
     fit(method)
     assert figures(method)[0]["ended"] == "no step length was accepted in 3 steps in a row"
     assert method.iteration == 3

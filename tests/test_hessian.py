@@ -11,9 +11,10 @@ from jacobians import PDES, assert_close, batches_of, dense_jacobian, loss_at, r
 from objectives import random
 from torch import Tensor
 
-from pinntk.residual.hessian import GaussNewton, Hessian, Split
+from pinntk.residual.form import ResidualForm
+from pinntk.residual.hessian import Curvature, GaussNewton, Hessian, Split
 from pinntk.residual.ntk import FactoredJacobian
-from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.residuals import Normalization, Residuals
 from pinntk.residual.spectra import SymmetricOperator, norm, spectral_norm
 
 problems = pytest.mark.parametrize("name", PDES)
@@ -30,13 +31,20 @@ class Case:
         self.normalization = normalization
         self.weights = torch.linspace(0.5, 2.0, len(self.residuals.names), dtype=torch.float64)
 
-    @property
-    def arguments(self) -> tuple[Residuals, dict[str, Batch], Tensor, Normalization]:
-        return self.residuals, self.batches, self.weights, self.normalization
+        weights = dict(zip(self.residuals.names, self.weights.tolist(), strict=True))
+        self.objective = ResidualForm(self.residuals, self.batches, normalization=normalization, weights=weights)
+
+    def curvature(self, kind: Curvature = "hessian") -> SymmetricOperator:
+        return self.objective.curvature(kind)
+
+    def recorded(self, kind: Curvature = "hessian") -> Hessian:
+        found = self.curvature(kind)
+        assert isinstance(found, Hessian)
+        return found
 
     def loss(self, theta: Tensor) -> Tensor:
         """L at the parameters theta, (P,)."""
-        return loss_at(theta, *self.arguments)
+        return loss_at(theta, self.residuals, self.batches, self.weights, self.normalization)
 
     @property
     def theta(self) -> Tensor:
@@ -67,21 +75,25 @@ def test_products_and_norms_are_those_of_dense_matrices(
     shape = {"standard": {"depth": 1, "width": 22}, "ntk": {"depth": 2, "width": 7}}[parametrization]
     case = Case(name, normalization, parametrization=parametrization, **shape)
     hessian, gauss_newton = case.hessian(), case.gauss_newton()
-    expected = {Hessian.of: hessian, GaussNewton.of: gauss_newton, Hessian.remainder: hessian - gauss_newton}
+    expected: dict[Curvature, Tensor] = {
+        "hessian": hessian,
+        "gauss_newton": gauss_newton,
+        "remainder": hessian - gauss_newton,
+    }
     size = len(hessian)
     assert size > 64  # or the norm would be that of the dense matrix
-    for make, matrix in expected.items():
-        operator: SymmetricOperator = make(*case.arguments)
+    for kind, matrix in expected.items():
+        operator = case.curvature(kind)
         assert operator.shape == (size, size)
         v, several = random(size), random(size, 3)
         assert_close(operator @ v, matrix @ v)
         assert_close(operator.matvec(several), matrix @ several)
         assert operator.products == 4
-        if make != Hessian.remainder:  # which makes its matrix as the Hessian does, and takes as long
+        if kind != "remainder":  # which makes its matrix as the Hessian does, and takes as long
             dense = operator.dense()
             assert_close(dense, matrix)
             assert torch.equal(dense.T, dense)
-    split = Split.of(*case.arguments, tolerance=1e-10)
+    split = Split.of(case.curvature, tolerance=1e-10)
     norms = [float(np.linalg.norm(matrix.numpy(), 2)) for matrix in expected.values()]
     assert [split.hessian, split.gauss_newton, split.remainder] == pytest.approx(norms, rel=1e-9)
     assert split.ratio == pytest.approx(norms[2] / norms[0], rel=1e-9)
@@ -95,15 +107,16 @@ def test_in_blocks_and_recorded_anew_it_is_the_same(
 ) -> None:
     case = Case(name, normalization)
     v = random(len(case.theta))
-    for make in (Hessian.of, Hessian.remainder):
-        whole = make(*case.arguments)
+    kinds: tuple[Curvature, ...] = ("hessian", "remainder")
+    for kind in kinds:
+        whole = case.recorded(kind)
         assert len(whole._parts) == len(case.residuals.regions)
         expected = whole @ v
         with monkeypatch.context() as patch:
             patch.setattr("pinntk.residual.loss.ELEMENTS", 30)
-            blocked = make(*case.arguments)
-            patch.setattr("pinntk.residual.hessian.KEEP", 0)
-            anew = make(*case.arguments)
+            blocked = case.recorded(kind)
+            patch.setattr("pinntk.residual.form.KEEP", 0)
+            anew = case.recorded(kind)
         assert len(blocked._parts) > 2 * len(whole._parts)
         assert anew._kept is None
         for operator in (blocked, anew, anew):  # twice: nothing is used up
@@ -113,8 +126,7 @@ def test_in_blocks_and_recorded_anew_it_is_the_same(
 @problems
 def test_gauss_newton_of_the_plain_sum_has_the_kernels_eigenvalues(name: str) -> None:
     case = Case(name, "sum")
-    ones = torch.ones(len(case.residuals.names), dtype=torch.float64)
-    operator = GaussNewton.of(case.residuals, case.batches, ones, "sum")
+    operator = ResidualForm(case.residuals, case.batches, normalization="sum").curvature("gauss_newton")
     kernel = FactoredJacobian.of(case.residuals, case.batches).gram()
     assert norm(operator, 1e-10) == pytest.approx(spectral_norm(kernel), rel=1e-9)
     assert float(operator.dense().trace()) == pytest.approx(float(kernel.trace()), rel=1e-10)
@@ -128,8 +140,7 @@ def test_without_residuals_there_is_no_remainder() -> None:
         for p in list(residuals.network.parameters())[-2:]:
             p.zero_()
     batches = batches_of(PDES["burgers"], residuals)
-    one = torch.ones(1, dtype=torch.float64)
-    split = Split.of(residuals, batches, one, "mean")
+    split = Split.of(ResidualForm(residuals, batches).curvature)
     assert split.remainder == split.ratio == 0
     assert split.hessian == pytest.approx(split.gauss_newton, rel=1e-9)
     assert split.hessian > 0
@@ -139,9 +150,9 @@ def test_without_residuals_there_is_no_remainder() -> None:
 def test_it_leaves_the_network_alone_and_needs_no_gradient_mode() -> None:
     case = Case("burgers", "mean")
     before, v = case.theta.clone(), random(len(case.theta))
-    expected = Hessian.of(*case.arguments) @ v
+    expected = case.curvature() @ v
     with torch.no_grad():
-        found = Hessian.of(*case.arguments) @ v
+        found = case.curvature() @ v
     assert torch.equal(found, expected)
     assert torch.equal(case.theta, before)
     assert all(p.grad is None for p in case.residuals.network.parameters())
@@ -150,8 +161,8 @@ def test_it_leaves_the_network_alone_and_needs_no_gradient_mode() -> None:
 def test_single_precision_stays() -> None:
     case, double = Case("wave", "mean", dtype=torch.float32), Case("wave", "mean")
     v = random(len(double.theta))
-    for make in (Hessian.of, GaussNewton.of, Hessian.remainder):
-        operators: list[SymmetricOperator] = [make(*c.arguments) for c in (case, double)]
+    for kind in get_args(Curvature):
+        operators: list[SymmetricOperator] = [c.curvature(kind) for c in (case, double)]
         found = operators[0] @ v.float()
         assert found.dtype == operators[0].dtype == torch.float32
         assert_close(found.double(), operators[1] @ v, 1e-4)
@@ -163,7 +174,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient() -> None:
     case = Case("heat2d", "sum")
     theta, v = case.theta, random(len(case.theta))
     gradient = torch.func.grad(case.loss)
-    start, slope = gradient(theta), Hessian.of(*case.arguments) @ v
+    start, slope = gradient(theta), case.curvature() @ v
     errors = [float((gradient(theta + h * v) - start - h * slope).norm()) for h in (1e-3, 5e-4, 2.5e-4)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.05)
@@ -172,13 +183,13 @@ def test_the_hessian_is_the_derivative_of_the_gradient() -> None:
 def test_values_are_of_the_moment() -> None:
     case = Case("reaction", "mean")
     first, v = case.hessian(), random(len(case.theta))
-    operator = Hessian.of(*case.arguments)
+    operator = case.curvature()
     assert_close(operator @ v, first @ v)
     with torch.no_grad():
         for p in case.residuals.network.parameters():
             p.mul_(1.1)
     assert values_of(case.residuals, case.batches).isfinite().all()
-    assert_close(Hessian.of(*case.arguments) @ v, case.hessian() @ v)
+    assert_close(case.curvature() @ v, case.hessian() @ v)
 
 
 @problems
@@ -186,7 +197,8 @@ def test_blocks_of_products_with_gauss_newton(name: str, monkeypatch: pytest.Mon
     """Through the rows of J from `BLOCK` columns on while J has at most `DENSE_ROWS` entries, else column by column."""
     case = Case(name, "mean")
     expected, size = case.gauss_newton(), len(case.theta)
-    made = GaussNewton.of(*case.arguments)
+    made = case.curvature("gauss_newton")
+    assert isinstance(made, GaussNewton)
     entries = made.jacobian.shape[0] * made.jacobian.shape[1]
     singles: list[Tensor] = []
     one = made._product

@@ -16,6 +16,7 @@ import pinntk
 from pinntk.callbacks import TimedCheckpoint
 from pinntk.common.errors import BadInput
 from pinntk.methods import Method, MethodSettings
+from pinntk.residual.residuals import term_losses
 
 
 class Learning(Method):
@@ -49,7 +50,7 @@ class Learning(Method):
     def advance(self, end: int) -> None:
         losses = []
         while self.iteration < end and not self.stop_requested:
-            terms = self.loss_terms(self.batches())
+            terms = term_losses(list(self.residuals(self.batches()).values()), self.settings.normalization)
             loss = terms.sum() * torch.exp(-self.scale) + self.scale + self.layer(self.scale[None]).square().sum()
             self.optimizer.zero_grad()
             loss.backward()

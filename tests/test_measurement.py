@@ -19,7 +19,7 @@ from training import POINTS, fit, make, parameters, stop_at
 
 from pinntk.callbacks import Conditioning, HessianNorm, Measurement, NTKDrift, NTKForecast, TimedCheckpoint
 from pinntk.methods import Method
-from pinntk.methods.adam import AdamMethod
+from pinntk.residual.form import ResidualForm
 from pinntk.residual.spectra import spectral_norm
 
 NEW: dict[str, Callable[[Path], Measurement]] = {
@@ -188,7 +188,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Method) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(AdamMethod, "set_gradients", fail)
+    monkeypatch.setattr(ResidualForm, "backward", fail)
 
 
 def without(content: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from training import POINTS, fit, make, parameters, stop_at
+from training import POINTS, fit, loss_terms, make, parameters, stop_at
 
 from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods import NonFiniteLoss
@@ -89,7 +89,7 @@ def test_adam_steps_by_its_formula() -> None:
     for n in range(9):
         oracle.iteration = n
         torch.nn.utils.vector_to_parameters(torch.from_numpy(theta.copy()), oracle.network.parameters())
-        residual, boundary = oracle.loss_terms(oracle.batches())
+        residual, boundary = loss_terms(oracle)
         found = torch.autograd.grad(residual + 3 * boundary, list(oracle.network.parameters()))
         g = torch.cat([part.flatten() for part in found]).numpy()
         m, v = 0.8 * m + 0.2 * g, 0.99 * v + 0.01 * g**2
@@ -119,11 +119,11 @@ def test_prediction_on_many_points_is_the_network() -> None:
     method = make(Heat2D(), width=5)
     points = np.random.default_rng(0).uniform(0, 1, (20_001, 3))
     points.flags.writeable = False  # as from a memory-mapped file
-    u = method.predict_numpy(points)
+    u = method.network.predict(points)
     assert u.dtype == np.float64
     assert np.array_equal(u, method.network(torch.tensor(points)).detach().numpy())
-    assert make(Heat2D(), precision="32-true").predict_numpy(points).dtype == np.float64
-    assert method.predict_numpy(points[:0]).shape == (0,)
+    assert make(Heat2D(), precision="32-true").network.predict(points).dtype == np.float64
+    assert method.network.predict(points[:0]).shape == (0,)
     assert method.parameters_count == (3 * 5 + 5) + (5 * 5 + 5) + (5 + 1)
 
 
@@ -274,7 +274,7 @@ def test_every_run_of_a_sweep_is_compiled() -> None:
 def test_a_wide_network_predicts_in_smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(width=8)
     points = np.linspace(0, 1, 23)[:, None]
-    expected = method.predict_numpy(points)
+    expected = method.network.predict(points)
     for elements in (40, 7):  # five points; less than one
-        monkeypatch.setattr("pinntk.methods.base.PREDICT_ELEMENTS", elements)
-        np.testing.assert_allclose(method.predict_numpy(points), expected, rtol=0, atol=1e-14)
+        monkeypatch.setattr("pinntk.network.network.PREDICT_ELEMENTS", elements)
+        np.testing.assert_allclose(method.network.predict(points), expected, rtol=0, atol=1e-14)

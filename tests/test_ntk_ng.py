@@ -13,9 +13,10 @@ import torch
 from jacobians import PDES, assert_close, dense_jacobian, loss_at, values_of
 from objectives import random
 from torch import Tensor
-from training import fit, make, make_of, parameters, whole_and_resumed
+from training import fit, loss_terms, make, make_of, parameters, whole_and_resumed
 
-from pinntk.methods.ntk_ng import NaturalGradientPhase, NTKNaturalGradient
+from pinntk.methods.ntk_ng import NTKNaturalGradient
+from pinntk.methods.phases.natural_gradient import NaturalGradientPhase
 from pinntk.pdes.references import Reference
 from pinntk.residual.points import PointSettings
 
@@ -88,15 +89,15 @@ def lambdas_of(method: NTKNaturalGradient, balance: str) -> Tensor:
 @problems
 @normalizations
 def test_half_the_square_of_the_residuals_is_the_weighted_loss(name: str, normalization: str) -> None:
-    method, phase = started(name, normalization=normalization, depth=2)
-    objective, theta = phase.objective, parameters(method)
+    method, _ = started(name, normalization=normalization, depth=2)
+    objective, theta = method.objective, parameters(method)
     weights = method.term_weights()
     assert len(set(weights.tolist())) == len(weights)
     lambdas = torch.linspace(0.3, 4.0, len(weights), dtype=torch.float64)
     for factors in (torch.ones_like(lambdas), lambdas):
-        objective.lambdas = factors
+        objective.load({**objective.state(), "lambdas": factors})
         before = method.function_evaluations
-        r, jacobian = objective.linearized()
+        losses, r, jacobian = objective.jacobian()
         assert method.function_evaluations == before + 1
         expected_r, expected_jacobian = scaled(method, weights * factors)
         assert_close(r, expected_r)
@@ -109,20 +110,18 @@ def test_half_the_square_of_the_residuals_is_the_weighted_loss(name: str, normal
         total = pytest.approx(float(loss.detach()), rel=1e-12)
         assert float(r.square().sum() / 2) == total
         assert_close(jacobian.rmatvec(r), gradient)
-        assert float(objective.losses[0]) == total
-        found = method.losses()
-        assert objective.losses[1:].tolist() == pytest.approx([found[n] for n in method.residuals.names], rel=1e-12)
+        assert float(losses[0]) == float(objective.loss()) == total
+        assert losses[1:].tolist() == pytest.approx(loss_terms(method).tolist(), rel=1e-12)
 
 
 @problems
 @normalizations
 def test_the_gradient_is_that_of_the_first_order_methods(name: str, normalization: str) -> None:
-    method, phase = started(name, normalization=normalization)
-    losses = method.set_gradients()
-    gradient = torch.cat([p.grad.flatten() for p in method.network.parameters() if p.grad is not None])
-    r, jacobian = phase.objective.linearized()
+    _, phase = started(name, normalization=normalization)
+    losses, gradient = phase.objective.gradient()
+    found, r, jacobian = phase.objective.jacobian()
     assert_close(jacobian.rmatvec(r), gradient)
-    assert_close(phase.objective.losses, losses.detach())
+    assert_close(found, losses.detach())
 
 
 def test_parameters_are_copies_and_assigned() -> None:
@@ -157,28 +156,33 @@ def test_the_lambdas_are_algorithm_1s(name: str, normalization: str, balance: st
     """At the points of every draw anew, and the step's weights are those times the fixed ones."""
     points = PointSettings(interior=20, initial=6, boundary=4, resample_every=2)
     method, phase = started(
-        name, 5, points=points, normalization=normalization, balance=balance, resample_every=2, damping=10.0
+        name,
+        5,
+        points=points,
+        normalization=normalization,
+        weighting="ntk",
+        balance=balance,
+        resample_every=2,
+        damping=10.0,
     )
+    objective = method.objective
     for n in range(4):
-        before, theta = phase.objective.lambdas, parameters(method)
+        before, theta = objective.lambdas, parameters(method)
         expected = lambdas_of(method, balance) if n % 2 == 0 else before
+        assert expected is not None
         r, J = scaled(method, method.term_weights() * expected)
         mu = phase.optimizer.damping
         method.advance(n + 1)
-        assert_close(phase.objective.lambdas, expected)
-        assert float(phase.objective.losses[0]) == pytest.approx(float(r.square().sum() / 2), rel=1e-10)
+        assert objective.lambdas is not None
+        assert_close(objective.lambdas, expected)
+        assert method.latest["loss"] == pytest.approx(float(r.square().sum() / 2), rel=1e-10)
         if phase.optimizer.trials == 1:
             step = -torch.linalg.solve(J.T @ J + mu * torch.eye(J.shape[1]).double(), J.T @ r)
             torch.testing.assert_close(parameters(method) - theta, step, rtol=0, atol=1e-6 * float(step.norm()))
-        assert torch.equal(before, phase.objective.lambdas) == (n % 2 == 1)
-    logged = phase.log()
-    assert [logged[f"lambda_{n}"] for n in method.residuals.names] == phase.objective.lambdas.tolist()
-
-
-def test_without_balance_the_lambdas_are_one() -> None:
-    method, phase = started(steps=3)
-    method.advance(3)
-    assert torch.equal(phase.objective.lambdas, torch.ones(len(method.weights)).double())
+        assert (before is objective.lambdas) == (n % 2 == 1)
+    logged = objective.log()
+    assert objective.lambdas is not None
+    assert [logged[f"lambda_{n}"] for n in method.residuals.names] == objective.lambdas.tolist()
 
 
 def test_a_stuck_optimiser_ends_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,12 +235,15 @@ def test_cut_and_resumed_in_every_phase_it_is_the_same(
         "max_cg": 10,
         "refresh_every": 4,
         "resample_every": 3,
+        "weighting": "ntk",
         "balance": "terms",
     }
     whole, resumed = whole_and_resumed(
         lambda: made(adam=6, steps=10, points=AFRESH, **settings), cut, tmp_path, monkeypatch
     )
-    assert torch.equal(phase_of(resumed).objective.lambdas, phase_of(whole).objective.lambdas)
+    assert resumed.objective.lambdas is not None
+    assert whole.objective.lambdas is not None
+    assert torch.equal(resumed.objective.lambdas, whole.objective.lambdas)
     reference = Reference(np.zeros(1), 0.0)
     assert resumed.figures(reference) == whole.figures(reference)
     assert resumed.draw == whole.draw == 5

@@ -11,13 +11,15 @@ from conftest import Cli, result_of
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.func import functional_call
-from training import fit, parameters
+from training import fit, parameters, stop_at
 
 from pinntk.callbacks import TimedCheckpoint
+from pinntk.discrete.direct import DirectForm
 from pinntk.discrete.discretization import DiscretizationSettings
+from pinntk.discrete.nodes import NodeDraws
+from pinntk.discrete.objective import TargetForm
 from pinntk.methods.base import NonFiniteLoss
 from pinntk.methods.pcpinn import PCPINN
-from pinntk.methods.preconditioned import rms
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.heat2d import Heat2D
@@ -35,6 +37,10 @@ EXACT = Heat2DDiscretization(
 """P is the Jacobian."""
 FORMS = ("direct", "applied", "solved")
 forms = pytest.mark.parametrize("form", FORMS)
+
+
+def rms(values: np.ndarray[Any, Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def tiny(name: str) -> tuple[PDE, DiscretizationSettings]:
@@ -68,9 +74,26 @@ def made(name: str, **settings: Any) -> PCPINN:
     """One that is ready for its first step."""
     pde, discretization = tiny(name)
     method = make(discretization, pde=pde, **settings)
-    method.start(None)
-    method.before_step()
+    begin(method)
     return method
+
+
+def begin(method: PCPINN) -> None:
+    """Make it ready for its first step."""
+    method.start(None)
+    method.refresh()
+    method.renew()
+
+
+def target_of(method: PCPINN) -> Tensor:
+    """Of all nodes, (N,)."""
+    assert isinstance(method.objective, TargetForm)
+    return method.objective.nodes.target
+
+
+def nodes_of(method: PCPINN) -> NodeDraws:
+    assert isinstance(method.objective, TargetForm | DirectForm)
+    return method.objective.nodes
 
 
 def step(method: PCPINN) -> float:
@@ -82,16 +105,16 @@ def step(method: PCPINN) -> float:
 
 def dense(method: PCPINN, u: Tensor) -> Tensor:
     """R'(u) as a matrix, by automatic differentiation."""
-    shape = method.problem.shape
+    shape = method.objective.problem.shape
     jacobian = torch.autograd.functional.jacobian(
-        lambda v: method.problem.residual(v.reshape(shape)).ravel(), u.ravel()
+        lambda v: method.objective.problem.residual(v.reshape(shape)).ravel(), u.ravel()
     )
     assert isinstance(jacobian, Tensor)
     return jacobian
 
 
 def network_values(method: PCPINN) -> Tensor:
-    values: Tensor = method.network(torch.from_numpy(method.problem.nodes)).detach()
+    values: Tensor = method.network(torch.from_numpy(method.objective.problem.nodes)).detach()
     return values
 
 
@@ -102,12 +125,12 @@ def test_direct_form_is_the_preconditioned_loss_and_descends_its_gradient(name: 
     inverse = torch.linalg.inv(dense(method, u))
 
     def loss(values: Tensor) -> Tensor:
-        residual = method.problem.residual(values.reshape(method.problem.shape)).ravel()
+        residual = method.objective.problem.residual(values.reshape(method.objective.problem.shape)).ravel()
         mean: Tensor = (inverse @ residual).square().mean()
         return mean
 
     names = dict(method.network.named_parameters())
-    nodes = torch.from_numpy(method.problem.nodes)
+    nodes = torch.from_numpy(method.objective.problem.nodes)
     expected = torch.func.grad(lambda p: loss(functional_call(method.network, p, (nodes,))))(names)
 
     assert step(method) == pytest.approx(float(loss(u)), rel=1e-9)
@@ -121,15 +144,15 @@ def test_direct_form_is_the_preconditioned_loss_and_descends_its_gradient(name: 
 def test_direct_loss_is_measured_on_the_whole_grid(name: str) -> None:
     method = made(name, form="direct")
     u = network_values(method)
-    residual = method.problem.residual(u.reshape(method.problem.shape)).ravel()
+    residual = method.objective.problem.residual(u.reshape(method.objective.problem.shape)).ravel()
     expected = float(torch.linalg.solve(dense(method, u), residual).square().mean())
     assert method.losses() == pytest.approx({"loss": expected, "preconditioned": expected}, rel=1e-9)
 
 
 def linear_solution(method: PCPINN) -> Tensor:
     """A^-1 b of ``R(u) = A u - b``."""
-    zero = torch.zeros(method.problem.shape, dtype=torch.float64)
-    solution: Tensor = -torch.linalg.solve(dense(method, zero), method.problem.residual(zero).ravel())
+    zero = torch.zeros(method.objective.problem.shape, dtype=torch.float64)
+    solution: Tensor = -torch.linalg.solve(dense(method, zero), method.objective.problem.residual(zero).ravel())
     return solution
 
 
@@ -140,7 +163,7 @@ def test_for_a_linear_problem_all_forms_measure_the_distance_to_the_discrete_sol
         method = made(name, form=form)
         solution = linear_solution(method)
         if form != "direct":
-            torch.testing.assert_close(method.target, solution, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(target_of(method), solution, rtol=1e-9, atol=1e-9)
         expected = float((network_values(method) - solution).square().mean())
         assert method.losses()["loss"] == pytest.approx(expected, rel=1e-8)
         assert expected > 1e-3
@@ -149,19 +172,19 @@ def test_for_a_linear_problem_all_forms_measure_the_distance_to_the_discrete_sol
 @problems
 def test_the_solved_target_solves_the_discrete_problem_whatever_the_network(name: str) -> None:
     method = made(name, form="solved")
-    target = method.target.reshape(method.problem.shape)
-    assert method.problem.residual(target).abs().max() <= method.problem.settings.tolerance
-    np.testing.assert_array_equal(target.numpy(), method.problem.solve())
-    (figures,) = method.refreshes
+    target = target_of(method).reshape(method.objective.problem.shape)
+    assert method.objective.problem.residual(target).abs().max() <= method.objective.problem.settings.tolerance
+    np.testing.assert_array_equal(target.numpy(), method.objective.problem.solve())
+    (figures,) = method.objective.refreshes
     assert "warning" not in figures
-    assert method.losses()["loss"] == pytest.approx(rms(method.values() - target.numpy()) ** 2, rel=1e-12)
+    assert method.losses()["loss"] == pytest.approx(rms(method.objective.values() - target.numpy()) ** 2, rel=1e-12)
 
 
 @problems
 def test_the_applied_target_is_one_application_of_the_factors(name: str) -> None:
     """u - P^-1 R(u) by dense matrices: level by level where the problem is nonlinear, its levels before corrected."""
     method = made(name, form="applied")
-    problem = method.problem
+    problem = method.objective.problem
     levels, nodes = problem.shape
     u = network_values(method).reshape(problem.shape)
     blocks = dense(method, u)
@@ -171,8 +194,8 @@ def test_the_applied_target_is_one_application_of_the_factors(name: str) -> None
         rows = slice(first * nodes, (first + window) * nodes)
         update = torch.linalg.solve(blocks[rows, rows], problem.residual(values).flatten()[rows])
         values.view(-1)[rows] -= update
-    torch.testing.assert_close(method.target, values.flatten(), rtol=1e-9, atol=1e-10)
-    (figures,) = method.refreshes
+    torch.testing.assert_close(target_of(method), values.flatten(), rtol=1e-9, atol=1e-10)
+    (figures,) = method.objective.refreshes
     assert figures["applications"] == 1
     left = float(problem.residual(values).abs().max())
     assert figures["residual_left"] == pytest.approx(left, rel=1e-6, abs=1e-9)
@@ -183,23 +206,24 @@ def test_the_applied_target_is_one_application_of_the_factors(name: str) -> None
 @problems
 def test_figures_of_a_network_and_its_discrete_problem(name: str) -> None:
     method = made(name)
-    solution, points = method.problem.solve(), method.pde.evaluation_points()
+    solution, points = method.objective.problem.solve(), method.pde.evaluation_points()
     # Measured against the discrete solution itself, the discrete solution has no error.
-    against = method.problem.interpolate(solution, points)
+    against = method.objective.problem.interpolate(solution, points)
     figures = method.figures(Reference(against, 0.0))
     assert figures["discrete_l2re"] == pytest.approx(0, abs=1e-12)
-    assert figures["network_to_discrete"] == pytest.approx(rms(method.values() - solution) / rms(solution), rel=1e-12)
+    assert figures["network_to_discrete"] == pytest.approx(
+        rms(method.objective.values() - solution) / rms(solution), rel=1e-12
+    )
     assert figures["form"] == "applied"
     assert figures["applications"] == 1
     assert figures["warnings"] == []
-    assert figures["grid"] == list(method.problem.shape)
+    assert figures["grid"] == list(method.objective.problem.shape)
 
 
 def test_a_target_that_does_not_solve_its_system_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     few = EXACT.model_copy(update={"sweeps": 1, "refresh": 0.9, "tolerance": 1e-12})
     method = make(few, form="solved")
-    method.start(None)
-    method.before_step()
+    begin(method)
     text = "the discrete system is not solved: a residual of"
     assert text in capsys.readouterr().out
     (warning,) = method.figures(Reference(np.ones(len(MILD.evaluation_points())), 0.0))["warnings"]
@@ -209,15 +233,14 @@ def test_a_target_that_does_not_solve_its_system_is_a_warning(capsys: pytest.Cap
 @pytest.mark.parametrize("form", ["applied", "solved"])
 def test_regression_is_on_the_target_at_the_drawn_nodes(form: str) -> None:
     method = make(form=form)
-    method.start(None)
-    method.before_step()
-    drawn = method.nodes.numbers(64, method.node_draw)
+    begin(method)
+    drawn = nodes_of(method).numbers(64, method.draw)
     before = network_values(method)
-    expected = float((before[drawn] - method.target[drawn]).square().mean())
+    expected = float((before[drawn] - target_of(method)[drawn]).square().mean())
     assert step(method) == pytest.approx(expected, rel=1e-12)
-    assert not torch.equal(drawn, method.nodes.numbers(64, method.node_draw))  # another iteration, other nodes
-    every = torch.cat([method.nodes.numbers(64, draw) for draw in range(200)])
-    assert len(every.unique()) == len(method.problem.nodes)
+    assert not torch.equal(drawn, nodes_of(method).numbers(64, method.draw))  # another iteration, other nodes
+    every = torch.cat([nodes_of(method).numbers(64, draw) for draw in range(200)])
+    assert len(every.unique()) == len(method.objective.problem.nodes)
 
 
 @forms
@@ -225,28 +248,27 @@ def test_with_symmetries_the_network_is_trained_on_the_whole_domain(form: str) -
     """The images of the nodes are drawn; each with its sign is a place where the network is compared."""
     settings = Heat2DDiscretization(cells=8, time_steps=4, tolerance=1e-10, clip=None)
     method = make(settings, form=form, batch=500)
-    method.start(None)
-    method.before_step()
-    problem = method.problem
+    begin(method)
+    problem = method.objective.problem
     assert problem.images == 8
     assert problem.nodes[:, 0].max() == 1 / 8
-    if form != "direct":
-        batch = method.loss_batches()["interior"]
+    if isinstance(method.objective, TargetForm):
+        batch = method.objective.batches["interior"]
         points = batch.points.numpy()
         ((target,),) = batch.fields
         assert 0.85 < points[:, 0].max() <= 1
         assert 0 <= points[:, 0].min() < 0.05
-        assert method.base is not None
-        base = torch.from_numpy(problem.interpolate(method.base, points))  # odd as the solution is
+        assert method.objective.base is not None
+        base = torch.from_numpy(problem.interpolate(method.objective.base, points))  # odd as the solution is
         torch.testing.assert_close(target, base, rtol=0, atol=1e-10)
         return
-    places, signs = method.nodes.placed(problem.nodes, method.node_draw)
+    places, signs = nodes_of(method).placed(problem.nodes, method.draw)
     assert len(np.unique(places[:, 0].numpy().round(decimals=9))) == 9
     values = (signs * method.network(places).detach()).reshape(problem.shape)
-    assert method.residual is not None
-    expected = method.residual.preconditioner.solve(problem.residual(values).numpy())
+    assert isinstance(method.objective, DirectForm)
+    expected = method.objective.preconditioner.solve(problem.residual(values).numpy())
     assert step(method) == pytest.approx(float(np.mean(expected**2)), rel=1e-9)
-    assert not torch.equal(places, method.nodes.placed(problem.nodes, method.node_draw)[0])  # others in the next step
+    assert not torch.equal(places, nodes_of(method).placed(problem.nodes, method.draw)[0])  # others in the next step
 
 
 @forms
@@ -277,11 +299,11 @@ def test_a_whole_run(name: str, form: str, cli: Cli, monkeypatch: pytest.MonkeyP
 def test_it_comes_nearer_to_the_discrete_solution_and_says_what_that_took(form: str) -> None:
     settings = EXACT.model_copy(update={"time_steps": 25, "cells": 8})
     method = make(settings, steps=200, log_every=200, refresh_every=50, adam={"learning_rate": 0.01}, form=form)
-    solution = method.problem.solve()
-    assert np.abs(method.problem.residual(torch.from_numpy(solution)).numpy()).max() <= settings.tolerance
-    before = rms(method.values() - solution)
+    solution = method.objective.problem.solve()
+    assert np.abs(method.objective.problem.residual(torch.from_numpy(solution)).numpy()).max() <= settings.tolerance
+    before = rms(method.objective.values() - solution)
     fit(method)
-    assert rms(method.values() - solution) < 0.8 * before
+    assert rms(method.objective.values() - solution) < 0.8 * before
     figures = method.figures(Reference(np.ones(len(MILD.evaluation_points())), 0.0))
     times = [0] if form == "solved" else [0, 50, 100, 150]
     assert [refresh["iteration"] for refresh in figures["refreshes"]] == times
@@ -314,14 +336,7 @@ def test_cut_and_resumed_in_single_precision_is_uninterrupted(
     fit(whole, precision=precision)
 
     first, path = method(), tmp_path / "last.ckpt"
-    before_step = first.before_step
-
-    def watched() -> None:
-        if first.iteration == cut - 1:
-            first.stop_requested = True
-        before_step()
-
-    monkeypatch.setattr(first, "before_step", watched)
+    stop_at(first, cut, monkeypatch)
     fit(first, [TimedCheckpoint(path, 1e9)], precision=precision)
     assert first.iteration == cut
     resumed = method()
@@ -329,20 +344,20 @@ def test_cut_and_resumed_in_single_precision_is_uninterrupted(
     assert resumed.iteration == 40
     assert torch.equal(parameters(resumed), parameters(whole))
     assert resumed.losses() == whole.losses()
-    assert [r["iteration"] for r in resumed.refreshes] == ([0] if form == "solved" else [0, 10, 20, 30])
+    assert [r["iteration"] for r in resumed.objective.refreshes] == ([0] if form == "solved" else [0, 10, 20, 30])
 
 
 def test_a_network_that_is_not_finite_ends_the_run_at_a_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(refresh_every=3, log_every=40)
     method.start(None)
-    before_step = method.before_step
+    refresh = method.refresh
 
     def breaks() -> None:
         if method.iteration == 6:
             torch.nn.init.constant_(next(method.network.parameters()), np.nan)
-        before_step()
+        refresh()
 
-    monkeypatch.setattr(method, "before_step", breaks)
+    monkeypatch.setattr(method, "refresh", breaks)
     with pytest.raises(NonFiniteLoss) as raised:
         method.advance(40)
     assert (raised.value.iteration, raised.value.term) == (6, "preconditioned")
@@ -362,6 +377,8 @@ def test_what_it_cannot_do_is_refused() -> None:
         PCPINN.check(MILD, PCPINN.Settings(), None)
     with pytest.raises(ValueError, match=r"method\.weights"):
         PCPINN.check(MILD, PCPINN.Settings(weights={"initial": 2.0}), EXACT)
+    with pytest.raises(ValueError, match=r"method\.weighting=ntk: pcpinn has one term"):
+        PCPINN.check(MILD, PCPINN.Settings(weighting="ntk"), EXACT)
     with pytest.raises(ValueError, match=r"method\.normalization=sum: .*; allowed is mean"):
         PCPINN.check(MILD, PCPINN.Settings(normalization="sum"), EXACT)
     with pytest.raises(ValueError, match=r"discretization\.time_steps=20: the scheme is unstable"):

@@ -11,9 +11,11 @@ from jacobians import PDES, dense_jacobian, values_of
 from torch import Tensor
 from training import fit, parameters, whole_and_resumed
 
-from pinntk.methods.pinn_ntk import PINNNTK, balanced
+from pinntk.methods.pinn_ntk import PINNNTK
 from pinntk.network import NetworkSettings
+from pinntk.residual.form import ResidualForm
 from pinntk.residual.points import PointSettings
+from pinntk.residual.weighting import balanced
 
 problems = pytest.mark.parametrize("name", PDES)
 normalizations = pytest.mark.parametrize("normalization", ["sum", "mean"])
@@ -27,6 +29,17 @@ def make(name: str, *, precision: str = "64-true", **settings: Any) -> PINNNTK:
         PINNNTK.Settings.model_validate({"steps": 40, "log_every": 15, **settings}),
         precision=precision,
     )
+
+
+def step(method: PINNNTK) -> Tensor:
+    """One iteration; the lambdas after it."""
+    method.advance(method.iteration + 1)
+    return lambdas_of(method)
+
+
+def lambdas_of(method: PINNNTK) -> Tensor:
+    assert method.objective.lambdas is not None
+    return method.objective.lambdas
 
 
 def by_definition(method: PINNNTK) -> tuple[Tensor, Tensor]:
@@ -58,24 +71,24 @@ def test_a_step_of_gradient_descent_is_algorithm_1(name: str, normalization: str
     else:
         lambdas = traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
     before = parameters(method)
-    method._step()
-    torch.testing.assert_close(method.traces, traces, rtol=1e-10, atol=0)
-    torch.testing.assert_close(method.lambdas, lambdas, rtol=1e-10, atol=0)
-    step = lambdas @ gradients
-    torch.testing.assert_close((before - parameters(method)) / rate, step, rtol=1e-6, atol=1e-8 * float(step.norm()))
+    torch.testing.assert_close(step(method), lambdas, rtol=1e-10, atol=0)
+    assert isinstance(method.objective, ResidualForm)
+    torch.testing.assert_close(method.objective.last_traces, traces, rtol=1e-10, atol=0)
+    moved = lambdas @ gradients
+    torch.testing.assert_close((before - parameters(method)) / rate, moved, rtol=1e-6, atol=1e-8 * float(moved.norm()))
 
 
 def test_fixed_weights_multiply_the_lambdas() -> None:
     plain, weighted = make("wave"), make("wave", weights={"velocity": 3.0})
     for method in (plain, weighted):
         method.start(None)
-        method._step()
+        step(method)
     gradients = [
         torch.cat([p.grad.flatten() for p in m.network.parameters() if p.grad is not None]) for m in (plain, weighted)
     ]
     _, by_term = by_definition(make("wave"))
-    torch.testing.assert_close(plain.lambdas, weighted.lambdas, rtol=0, atol=0)
-    extra = 2 * plain.lambdas[2] * by_term[2]
+    torch.testing.assert_close(lambdas_of(plain), lambdas_of(weighted), rtol=0, atol=0)
+    extra = 2 * lambdas_of(plain)[2] * by_term[2]
     torch.testing.assert_close(gradients[1] - gradients[0], extra, rtol=1e-8, atol=1e-8)
 
 
@@ -84,14 +97,13 @@ def test_between_updates_the_lambdas_stand(monkeypatch: pytest.MonkeyPatch) -> N
     method.start(None)
     seen = []
     for _ in range(7):
-        method._step()
-        seen.append(method.lambdas.clone())
+        seen.append(step(method).clone())
     assert torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[2], seen[3])
     assert torch.equal(seen[3], seen[5])
     _, gradients = by_definition(method)
-    expected = method.lambdas @ gradients
-    method._step()  # the second after an update: gradient of the weighted loss alone
+    expected = lambdas_of(method) @ gradients
+    step(method)  # the second after an update: gradient of the weighted loss alone
     found = torch.cat([p.grad.flatten() for p in method.network.parameters() if p.grad is not None])
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.norm()))
 
@@ -103,7 +115,7 @@ def test_cut_and_resumed_is_uninterrupted(
 ) -> None:
     settings: dict[str, Any] = {"update_every": 4, "optimizer": optimizer, "adam": {"learning_rate": 1e-4}}
     whole, resumed = whole_and_resumed(lambda: make("wave", **settings), cut, tmp_path, monkeypatch)
-    assert torch.equal(resumed.lambdas, whole.lambdas)
+    assert torch.equal(lambdas_of(resumed), lambdas_of(whole))
 
 
 def test_it_trains() -> None:

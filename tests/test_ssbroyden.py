@@ -20,17 +20,23 @@ from pinntk.residual.points import PointSettings
 FEW = PointSettings(interior=20, initial=6, boundary=4)
 
 
-class Counted:
-    """What `SSBroyden` asks for, made of a function; counts evaluations."""
+class Counted(FunctionObjective):
+    """An objective with a term besides its loss; counts evaluations."""
 
     def __init__(self, objective: FunctionObjective) -> None:
+        super().__init__(objective.function, objective.theta)
         self.objective, self.evaluated = objective, 0
-        self.parameters, self.assign = objective.parameters, objective.assign
 
-    def evaluate(self) -> tuple[Tensor, Tensor]:
+    def parameters(self) -> Tensor:
+        return self.objective.parameters()
+
+    def assign(self, theta: Tensor) -> None:
+        self.objective.assign(theta)
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
         self.evaluated += 1
         loss, gradient = self.objective.gradient()
-        return torch.stack([loss, 2 * loss]), gradient
+        return torch.cat([loss, 2 * loss]), gradient
 
 
 def optimizer(objective: FunctionObjective, **settings: Any) -> SSBroyden:

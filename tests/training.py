@@ -18,6 +18,7 @@ from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import term_losses
 
 M = TypeVar("M", bound=Method)
 POINTS = PointSettings(interior=30, boundary=2, resample_every=7)
@@ -50,6 +51,11 @@ def make_of(
         precision=precision,
         compile=compile,
     )
+
+
+def loss_terms(method: Method) -> Tensor:
+    """Unweighted loss of each residual term at the method's points, (T,), as a graph of the parameters."""
+    return term_losses(list(method.residuals(method.batches()).values()), method.settings.normalization)
 
 
 def parameters(method: Method) -> Tensor:
@@ -85,15 +91,15 @@ def fit(
 def stop_at(method: Method, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the method to stop while it does its iteration number ``iteration``, counted from 1, as a signal would."""
 
-    def watching(batches: Callable[[], Any]) -> Callable[[], Any]:
+    def watching(called: Callable[[], Any]) -> Callable[[], Any]:
         def watched() -> Any:
             if method.iteration == iteration - 1:
                 method.stop_requested = True
-            return batches()
+            return called()
 
         return watched
 
-    for name in ("batches", "loss_batches"):  # one of them is called in every iteration
+    for name in ("batches", "renew"):  # one of them is called in every iteration
         monkeypatch.setattr(method, name, watching(getattr(method, name)))
 
 

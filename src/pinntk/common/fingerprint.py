@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-PARTS = ("pinntk.pdes.", "pinntk.discrete.line", "pinntk.methods.", "pinntk.optim.")
+PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.") + tuple(
+    f"pinntk.discrete.{name}" for name in ("line", "nodes", "objective", "direct")
+)
 """Where in pinntk the mathematics of one problem or method stands."""
-MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.phases"}
+MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan"}
 """Of these parts, what all have in common: it does not count."""
 DIGITS = 16
 

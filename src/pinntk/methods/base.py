@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pinntk.common.arrays import Array
 from pinntk.common.fingerprint import fingerprint
 from pinntk.common.settings import Settings, without_effect
 from pinntk.discrete.discretization import DiscretizationSettings
@@ -35,23 +33,13 @@ from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
+from pinntk.residual.form import ResidualForm
+from pinntk.residual.objective import LeastSquares, NonFiniteLoss
 from pinntk.residual.points import PointSettings
-from pinntk.residual.residuals import Batch, Normalization, Residuals, term_losses
+from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.weighting import Balance, TraceWeighting
 
 Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-PREDICT_ROWS = 8192
-"""Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
-PREDICT_ELEMENTS = 2**21
-"""Points times width per block at most, for wide networks: 16 MiB in float64."""
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss is NaN or infinite. ``iteration``: the first at which it was; ``term``: the first term that was."""
-
-    def __init__(self, iteration: int, term: str) -> None:
-        super().__init__(f"the loss of term {term!r} is not finite at iteration {iteration}")
-        self.iteration = iteration
-        self.term = term
 
 
 class MethodSettings(Settings):
@@ -61,8 +49,18 @@ class MethodSettings(Settings):
     """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Fixed factor per residual term; 1 where a term is not named."""
+    weighting: Literal["fixed", "ntk"] = "fixed"
+    """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones."""
+    balance: Balance = "blocks"
+    """One such weight for the equation and one for all conditions (paper), or one per named term."""
+    update_every: Annotated[StrictInt, Field(ge=1)] | None = None
+    """Iterations between two looks at the traces; null: with every draw of the points."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
     """Iterations per block: between two logged points, and between two chances to save."""
+
+    def without_effect(self) -> dict[str, str]:
+        unused = ("balance", "update_every") if self.weighting == "fixed" else ()
+        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with weighting=ntk")}
 
 
 class Method(pl.LightningModule):
@@ -79,6 +77,7 @@ class Method(pl.LightningModule):
         compile: use torch.compile where the method can.
     """
 
+    network: Network
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     name: ClassVar[str]
     discrete: ClassVar[bool] = False
@@ -112,18 +111,24 @@ class Method(pl.LightningModule):
         """Gives the ``state_dict`` with which the run began, where that is not the seed's."""
         self.residuals = Residuals(pde, self.network)
         self.collocation = Collocation(self.residuals, points, seed)
-        self.loss_residuals = self.residuals
-        """What the loss is made of: the strong form, unless a method has another."""
+        self.objective = self.make_objective()
         self.iteration = 0
-        self.function_evaluations = 0
         self.seconds_per_phase: dict[str, float] = {}
         self.stop_requested = False
         self.latest: dict[str, float] = {}
         """The last logged losses."""
         self._restored: dict[str, Any] | None = None
+        self._saved_objective: dict[str, Any] | None = None
         self._late: dict[str, Tensor] = {}
 
     # --- what a method writes -----------------------------------------------------------------------------------------
+
+    def make_objective(self) -> LeastSquares:
+        """What is minimised: the strong form, unless a method has another."""
+        s = self.settings
+        weighting = TraceWeighting(s.balance, s.update_every) if s.weighting == "ntk" else None
+        common = {"normalization": s.normalization, "weights": s.weights}
+        return ResidualForm(self.residuals, points=self.collocation, weighting=weighting, **common)
 
     @property
     @abstractmethod
@@ -154,6 +159,11 @@ class Method(pl.LightningModule):
                 raise ValueError(
                     f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}"
                 )
+        if settings.weighting == "ntk" and settings.balance == "blocks" and set(pde.regions()) == {"interior"}:
+            raise ValueError(
+                f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation;"
+                " allowed are problems with an initial, boundary or periodic term"
+            )
 
     @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
@@ -236,33 +246,29 @@ class Method(pl.LightningModule):
         """The collocation points of the current iteration, prepared for the network."""
         return self.collocation.batches(self.draw)
 
-    def loss_terms(self, batches: Mapping[str, Batch]) -> Tensor:
-        """Unweighted loss of each residual term at the current parameters, (T,)."""
-        return term_losses(list(self.loss_residuals(batches).values()), self.settings.normalization)
+    def refresh(self) -> None:
+        """Renew what of the objective takes long to make, where that is due before this iteration."""
+        if self.objective.refresh_due(self.iteration):
+            with self.phase("refresh"):
+                self.objective.refresh(self.iteration)
 
-    def loss_batches(self) -> dict[str, Batch]:
-        """The points of the loss at the current iteration."""
-        return self.batches()
+    def renew(self) -> None:
+        """Give the objective the points, and the weights, of this iteration."""
+        self.objective.renew(self.iteration, self.draw)
 
-    def term_weights(self, names: Sequence[str] | None = None) -> Tensor:
-        """The fixed weights, (T,), of these terms, or of those of the strong form, in their order."""
-        weights = [self.settings.weights.get(name, 1.0) for name in names or self.residuals.names]
+    def term_weights(self) -> Tensor:
+        """The fixed weights of the terms, (T,), in their order."""
+        weights = [self.settings.weights.get(name, 1.0) for name in self.residuals.names]
         return torch.tensor(weights, dtype=self.dtype_, device=self.device)
 
-    def losses(self) -> dict[str, float]:
-        """Weighted total ("loss") and unweighted loss per term at the current parameters."""
-        names = self.loss_residuals.names
-        with torch.no_grad():
-            terms = self.loss_terms(self.loss_batches())
-        total = float((self.term_weights(names) * terms).sum())
-        return {"loss": total, **dict(zip(names, terms.tolist(), strict=True))}
+    @property
+    def function_evaluations(self) -> int:
+        """Of the loss, with or without its gradient."""
+        return self.objective.evaluations
 
-    def predict_numpy(self, points: Array) -> Array:
-        """u at points (n, d), float64 in and out: (n,)."""
-        with torch.no_grad():
-            x = torch.from_numpy(np.array(points, dtype=np.float64, order="C")).to(self.device, self.dtype_)
-            rows = max(1, min(PREDICT_ROWS, PREDICT_ELEMENTS // self.network.width))
-            return torch.cat([self.network(part) for part in x.split(rows)]).double().cpu().numpy()
+    def losses(self) -> dict[str, float]:
+        """Total with the fixed weights ("loss") and unweighted loss per term at the current parameters."""
+        return self.objective.report()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -309,13 +315,16 @@ class Method(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.collocation.place()
+        self.objective.place(self.compiled)
         if self.compiled:
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
             torch.compiler.reset()
+        if self._saved_objective is not None:
+            self.objective.load(self._saved_objective)
         self.start(self._restored)
         late.restore(self, self._late)
-        self._restored, self._late = None, {}
+        self._restored, self._saved_objective, self._late = None, None, {}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         every = self.settings.log_every
@@ -331,6 +340,7 @@ class Method(pl.LightningModule):
             "seconds_per_phase": dict(self.seconds_per_phase),
             "latest": dict(self.latest),
             "method": self.state(),
+            "objective": self.objective.state(),
             "collocation": self.collocation.state(),
         }
 
@@ -338,7 +348,8 @@ class Method(pl.LightningModule):
         self._late = late.take(self, checkpoint["state_dict"])  # Lightning loads the rest, before the training starts
         saved = checkpoint["pinntk"]
         self.iteration = saved["iteration"]
-        self.function_evaluations = saved["function_evaluations"]
+        self.objective.evaluations = saved["function_evaluations"]
+        self._saved_objective = saved["objective"]
         self.seconds_per_phase = dict(saved["seconds_per_phase"])
         self.latest = dict(saved["latest"])
         self._restored = saved["method"]

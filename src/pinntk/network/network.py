@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pinntk.common.arrays import Array
 from pinntk.network.features import Features, NetworkSettings
 from pinntk.network.streams import Streams, tanh_cotangents, tanh_streams
 
+PREDICT_ROWS = 8192
+"""Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
+PREDICT_ELEMENTS = 2**21
+"""Points times width per block at most, for wide networks: 16 MiB in float64."""
 DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
 """By precision, as a run is told it."""
 
@@ -123,6 +129,14 @@ class Network(nn.Module):
                 above = above * self.scales[i]
             found.append(tanh_cotangents(record[i - 1][1], record[i][0][0], above, streams))
         return found[::-1]
+
+    def predict(self, points: Array) -> Array:
+        """u at points (n, d), float64 in and out, on whatever device and in whatever precision it is: (n,)."""
+        like = next(self.parameters())
+        with torch.no_grad():
+            x = torch.from_numpy(np.array(points, dtype=np.float64, order="C")).to(like)
+            rows = max(1, min(PREDICT_ROWS, PREDICT_ELEMENTS // self.width))
+            return torch.cat([self(part) for part in x.split(rows)]).double().cpu().numpy()
 
     def streams(self, x: Tensor, streams: Streams) -> dict[str, Tensor]:
         """The wanted streams at points x of shape (N, d), by name, each of shape (N,)."""

@@ -31,12 +31,12 @@ def damped_newton_step(objective: Objective, dense_hessian: Tensor, eta: float, 
         gamma: the damping.
 
     Returns:
-        the loss before the step.
+        the losses before the step, (1 + T,).
 
     Raises:
         SingularHessian: the matrix or the gradient is not finite, or the matrix is singular to working precision.
     """
-    loss, gradient = objective.gradient()
+    losses, gradient = objective.gradient()
     matrix = dense_hessian.clone()
     matrix.diagonal().add_(gamma)
     if not (matrix.isfinite().all() and gradient.isfinite().all()):
@@ -49,4 +49,4 @@ def damped_newton_step(objective: Objective, dense_hessian: Tensor, eta: float, 
     if not rounding <= LARGEST_RESIDUAL * float(gradient.norm()):
         raise SingularHessian(gamma, "is singular to working precision")
     objective.assign(objective.parameters() - eta * direction)
-    return loss
+    return losses

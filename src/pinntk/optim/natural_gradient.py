@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,28 +21,13 @@ from torch import Tensor
 from pinntk.common.settings import Positive, Settings
 from pinntk.optim.cg import conjugate_gradients
 from pinntk.optim.nystrom import Nystrom
+from pinntk.optim.objective import Objective
 from pinntk.residual.ntk import Jacobian
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Way = Literal["kernel", "parameters", "iterative"]
 ACCEPTED = 1e-3
 """Least gain ratio of a step that is taken."""
-
-
-class LeastSquares(Protocol):
-    """``L = 1/2 |r(theta)|^2`` of P parameters theta, which it holds; weights are part of r."""
-
-    def parameters(self) -> Tensor:
-        """theta, (P,)."""
-
-    def assign(self, theta: Tensor) -> None:
-        """Make theta (P,) the current parameters."""
-
-    def residuals(self) -> Tensor:
-        """r(theta), (N,)."""
-
-    def linearized(self) -> tuple[Tensor, Jacobian]:
-        """r(theta), (N,), and its Jacobian J, (N, P)."""
 
 
 class NaturalGradientSettings(Settings):
@@ -200,7 +185,7 @@ class NaturalGradient:
 
     _SAVED = ("damping", "steps", "function_evaluations", "way", "gain_ratio", "trials", "failures", "reason")
 
-    def __init__(self, objective: LeastSquares, settings: NaturalGradientSettings, *, seed: int = 0) -> None:
+    def __init__(self, objective: Objective, settings: NaturalGradientSettings, *, seed: int = 0) -> None:
         self.objective = objective
         self.settings = settings
         self.seed = seed
@@ -212,14 +197,14 @@ class NaturalGradient:
         self.nystrom: Nystrom | None = None
 
     def step(self) -> Tensor:
-        """One step; the residuals before it, (N,)."""
+        """One step; the losses before it, (1 + T,)."""
         s = self.settings
-        r, jacobian = self.objective.linearized()
+        losses, r, jacobian = self.objective.jacobian()
         self.function_evaluations += 1
         self.trials, self.gain_ratio = 0, math.nan
         if not r.isfinite().all():
             self.reason = "the residuals are not finite"
-            return r
+            return losses
         theta, loss = self.objective.parameters(), float(r @ r) / 2
         accepted = False
         try:
@@ -229,7 +214,7 @@ class NaturalGradient:
                 accepted = self._try(solver, theta, loss)
         except FloatingPointError as error:  # the Jacobian is not finite
             self.reason = str(error)
-            return r
+            return losses
         finally:
             if not accepted:  # an exception in the middle of a trial must not lose the iterate either
                 self.objective.assign(theta)
@@ -237,7 +222,7 @@ class NaturalGradient:
         self.failures = 0 if accepted else self.failures + 1
         stuck = self.failures >= s.max_failures
         self.reason = f"no damping up to {self.damping:.1e} lowers the loss" if stuck else ""
-        return r
+        return losses
 
     def _try(self, solver: Solver, theta: Tensor, loss: float) -> bool:
         """One trial of mu, and the next mu; moves to ``theta + d`` and says whether it may stay."""

@@ -28,10 +28,12 @@ POOR, GOOD = 0.25, 0.75
 class NNCGSettings(Settings):
     """Settings of `NysNewtonCG`.
 
-    The published ones: ``damping_rule=fixed damping=1e-2`` (tried: 1e-5 ... 1e-1) ``tolerance_rule=fixed
-    tolerance=1e-16``, the rest as it stands.
+    The published ones: ``curvature=hessian damping_rule=fixed damping=1e-2`` (tried: 1e-5 ... 1e-1)
+    ``tolerance_rule=fixed tolerance=1e-16``, the rest as it stands.
     """
 
+    curvature: Literal["hessian", "gauss_newton"] = "gauss_newton"
+    """``J^T J``, never indefinite, and its products are cheaper; or ``hessian``."""
     rank: Count = 60
     """Random vectors of the preconditioner."""
     refresh_every: Count = 20
@@ -123,12 +125,12 @@ class NysNewtonCG:
         return bool(self.reason)
 
     def step(self) -> Tensor:
-        """One step; the loss before it, a scalar."""
+        """One step; the losses before it, (1 + T,)."""
         self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
-        loss, gradient = self.objective.gradient()
+        losses, gradient = self.objective.gradient()
         self.function_evaluations += 1
         self.gradients += 1
-        if not (loss.isfinite() and gradient.isfinite().all()):
+        if not (losses[0].isfinite() and gradient.isfinite().all()):
             self.reason = "the loss or its gradient is not finite"
         elif not gradient.any():
             self.reason = "the gradient is zero"
@@ -138,13 +140,13 @@ class NysNewtonCG:
             except FloatingPointError as error:
                 self.reason = str(error)
             else:
-                self._move(float(loss), gradient, solution)
-        return loss
+                self._move(float(losses[0]), gradient, solution)
+        return losses
 
     def _direction(self, gradient: Tensor) -> Solution:
         """d, as far as conjugate gradients find it."""
         s, mu = self.settings, self.damping
-        product = self._counted(self.objective.curvature())
+        product = self._counted(self.objective.curvature(s.curvature).matvec)
         if self.nystrom is None or self.steps % s.refresh_every == 0:
             generator = np.random.default_rng([self.seed, self.steps // s.refresh_every])
             self.nystrom = Nystrom.of(

@@ -1,4 +1,4 @@
-"""What optimisers ask of a problem: loss, gradient and curvature in a flat vector of parameters."""
+"""What optimisers ask of what they minimise: loss, gradient, Jacobian and curvature in a flat vector of parameters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import Protocol
 
 from torch import Tensor
 
+from pinntk.residual.hessian import Curvature
+from pinntk.residual.ntk import Jacobian
+from pinntk.residual.spectra import SymmetricOperator
+
 Product = Callable[[Tensor], Tensor]
 """v of shape (P,) or (P, k), one vector per column -> the matrix times v, of the same shape."""
 
 
 class Objective(Protocol):
-    """A loss L of P parameters theta, which it holds."""
+    """A loss ``L = 1/2 |r|^2`` of P parameters theta, which it holds; weights are part of r.
+
+    Losses are L, and behind it whatever is to be known with it: (1 + T,).
+    """
 
     def parameters(self) -> Tensor:
         """theta, (P,)."""
@@ -24,13 +31,19 @@ class Objective(Protocol):
         """Make theta (P,) the current parameters."""
 
     def loss(self) -> Tensor:
-        """L(theta), a scalar."""
+        """L, a scalar."""
 
     def gradient(self) -> tuple[Tensor, Tensor]:
-        """L(theta), a scalar, and its gradient, (P,)."""
+        """The losses, and the gradient of L, (P,)."""
 
-    def curvature(self) -> Product:
-        """Products with the Hessian of L, or its Gauss-Newton matrix, at the parameters of this moment."""
+    def residuals(self) -> Tensor:
+        """r, (N,)."""
+
+    def jacobian(self) -> tuple[Tensor, Tensor, Jacobian]:
+        """The losses, r, (N,), and its Jacobian, (N, P)."""
+
+    def curvature(self, kind: Curvature) -> SymmetricOperator:
+        """The Hessian of L, or a part of it, at the parameters of this moment."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +53,14 @@ class Point:
     theta: Tensor
     """(P,)"""
     losses: Tensor
-    """L and whatever is to be known with it, (k,), L first."""
+    """L first, (1 + T,)."""
     gradient: Tensor
     """Of L, (P,)."""
+
+    @classmethod
+    def of(cls, objective: Objective) -> Point:
+        """What an objective says of its current parameters."""
+        return cls(objective.parameters(), *objective.gradient())
 
     @cached_property
     def loss(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -23,20 +23,7 @@ from scipy.optimize import line_search
 from torch import Tensor
 
 from pinntk.common.settings import Settings
-from pinntk.optim.objective import Point
-
-
-class Differentiable(Protocol):
-    """A loss L of P parameters theta, which it holds."""
-
-    def parameters(self) -> Tensor:
-        """theta, (P,)."""
-
-    def assign(self, theta: Tensor) -> None:
-        """Make theta (P,) the current parameters."""
-
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """L(theta) and whatever is to be known with it, (k,), L first; the gradient of L, (P,)."""
+from pinntk.optim.objective import Objective, Point
 
 
 class SSBroydenSettings(Settings):
@@ -77,7 +64,7 @@ class SSBroyden:
 
     _SAVED = ("step_length", "resets", "reason", "_before", "_multiple")
 
-    def __init__(self, objective: Differentiable, settings: SSBroydenSettings) -> None:
+    def __init__(self, objective: Objective, settings: SSBroydenSettings) -> None:
         self.objective = objective
         self.settings = settings
         self.inverse: Tensor | None = None
@@ -93,8 +80,8 @@ class SSBroyden:
         self._now, self._before = None, None
 
     def step(self) -> Tensor:
-        """One step; what the objective said before it, (k,)."""
-        now = self._now or self._at(self.objective.parameters())
+        """One step; the losses before it, (1 + T,)."""
+        now = self._now or Point.of(self.objective)
         if not now.finite:
             self.reason = "the loss or its gradient is not finite"
             return now.losses
@@ -120,18 +107,14 @@ class SSBroyden:
         self._now, self._before = then, now.loss
         return now.losses
 
-    def _at(self, theta: Tensor) -> Point:
-        return Point(theta, *self.objective.evaluate())
-
     def _search(self, now: Point, direction: Tensor, slope: float) -> tuple[float, Point] | None:
         """The step length and where it leads; None where no loss is lower."""
         seen: dict[float, Point] = {}
 
         def at(t: float) -> Point:
             if t not in seen:
-                theta = now.theta + t * direction
-                self.objective.assign(theta)
-                seen[t] = self._at(theta)
+                self.objective.assign(now.theta + t * direction)
+                seen[t] = Point.of(self.objective)
             return seen[t]
 
         def value(x: np.ndarray[Any, Any]) -> float:

@@ -122,6 +122,9 @@ class Jacobian(Protocol):
     def gram(self) -> Tensor:
         """``J J^T``, (N, N)."""
 
+    def traces(self) -> dict[str, Tensor]:
+        """Trace of every term's diagonal block of ``J J^T``, scalars by name."""
+
 
 class FactoredJacobian:
     """J of a residual function at the network's current parameters, with rows in the order of the terms.

@@ -55,7 +55,7 @@ class TrainedRun:
         d = len(self.pde.coordinates)
         if x.ndim != 2 or x.shape[1] != d:
             raise ValueError(f"points: must have shape (n, {d}), columns {names}; came {x.shape}")
-        return self.method.predict_numpy(x)
+        return self.method.network.predict(x)
 
 
 def load(path: str | os.PathLike[str]) -> TrainedRun:

@@ -1,15 +1,16 @@
-"""Methods that use one optimiser after another on the same weighted loss.
+"""Methods that use one optimiser after another on the same objective: a plan of phases.
 
-A phase ends when its steps are up, when the loss stagnates, or when its optimiser can do no more; the run then goes on
-with the next one, and result.json says when and why.
+A method's ``Settings`` are its plan: every field that holds the settings of a phase is one, in their order. A phase
+ends when its steps are up, when the loss stagnates, or when its optimiser can do no more; the run then goes on with the
+next one, and result.json says when and why.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, StrictInt
@@ -19,13 +20,11 @@ from pinntk.common.settings import Settings
 from pinntk.methods.base import Method, MethodSettings, Steps
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
-from pinntk.residual.hessian import GaussNewton, Hessian
-from pinntk.residual.loss import BlockedLoss
-from pinntk.residual.ntk import FactoredJacobian, Jacobian
+from pinntk.residual.objective import LeastSquares
 from pinntk.residual.points import PointSettings
-from pinntk.residual.spectra import SymmetricOperator
 
-Curvature = Literal["hessian", "gauss_newton"]
+Resample = Annotated[StrictInt, Field(ge=1)] | None
+"""Iterations between two draws of the points; null: the same points for the whole phase."""
 
 
 class Stagnation(Settings):
@@ -39,9 +38,6 @@ class Stagnation(Settings):
         return {"decrease": "counts only with a window"} if self.window is None else {}
 
 
-NEVER = Stagnation()
-
-
 class PhaseSettings(Settings):
     """What every phase has."""
 
@@ -49,7 +45,7 @@ class PhaseSettings(Settings):
     """How many parameters the phase can take, and what of it takes no more, in words; None: any number."""
     steps: Steps
     """At most."""
-    stagnation: Stagnation = NEVER
+    stagnation: Stagnation = Stagnation()
 
     def without_effect(self) -> dict[str, str]:
         unused = () if self.steps else set(type(self).model_fields) - {"steps"}
@@ -60,22 +56,18 @@ class PhaseSettings(Settings):
         every: int | None = getattr(self, "resample_every", None)
         return every
 
-
-def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The ``grad`` of each, which must be set."""
-    found = [parameter.grad for parameter in parameters]
-    assert all(gradient is not None for gradient in found)
-    return cast(list[Tensor], found)
+    @abstractmethod
+    def phase(self, objective: LeastSquares, seed: int) -> Phase:
+        """The phase of these settings, not yet started."""
 
 
 class Phase(ABC):
-    """One optimiser at work on a method's network.
+    """One optimiser at work on an objective.
 
     Args:
-        method: whose network, loss and points; started before the phase is.
-        steps: at most.
-        stagnation: when it ends before.
-        resample_every: iterations between two draws of the points; None: the same points for the whole phase.
+        objective: what it lowers.
+        settings: its own.
+        seed: of the run.
 
     Attributes:
         reason: why the optimiser can do no more; None while it can.
@@ -83,17 +75,8 @@ class Phase(ABC):
 
     name: ClassVar[str]
 
-    def __init__(
-        self,
-        method: PhasedMethod,
-        steps: int,
-        stagnation: Stagnation = NEVER,
-        resample_every: int | None = None,
-    ) -> None:
-        self.method = method
-        self.steps = steps
-        self.stagnation = stagnation
-        self.resample_every = resample_every
+    def __init__(self, objective: LeastSquares, settings: Any, seed: int = 0) -> None:
+        self.objective, self.settings, self.seed = objective, settings, seed
         self.reason: str | None = None
 
     @abstractmethod
@@ -106,7 +89,7 @@ class Phase(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What ``start`` needs to go on exactly from here, the network's parameters apart."""
+        """What ``start`` needs to go on exactly from here, the network's parameters and the objective apart."""
 
     def log(self) -> dict[str, float]:
         """Figures of the last iteration."""
@@ -117,26 +100,33 @@ class Phase(ABC):
         return {}
 
 
-class PhasedMethod(Method):
-    """Base of the methods made of phases; one of them writes ``plan``."""
+class Plan(Method):
+    """Base of the methods made of phases.
 
-    weights: Tensor
-    """Of the terms, (T,)."""
+    Example, a whole method::
+
+        class Mine(Plan):
+            class Settings(MethodSettings):
+                adam: AdamPhaseSettings = AdamPhaseSettings(steps=500)
+                ssbroyden: SSBroydenPhaseSettings = SSBroydenPhaseSettings(steps=10_000)
+
+            name = "mine"
+    """
+
+    @classmethod
+    def phase_settings(cls, settings: MethodSettings) -> dict[str, PhaseSettings]:
+        """Key, below ``method``, -> settings of each phase, in their order."""
+        return {key: phase for key, phase in settings if isinstance(phase, PhaseSettings)}
 
     @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
-        for key, phase in settings:
-            if isinstance(phase, PhaseSettings) and phase.steps and phase.limit and parameters > phase.limit[0]:
+        for key, phase in cls.phase_settings(settings).items():
+            if phase.steps and phase.limit and parameters > phase.limit[0]:
                 most, what = phase.limit
                 raise ValueError(
                     f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
                     f" {parameters}; allowed is a smaller network, or method.{key}.steps=0"
                 )
-
-    @classmethod
-    def phase_settings(cls, settings: MethodSettings) -> dict[str, PhaseSettings]:
-        """Key -> settings of each phase that has its own."""
-        return {key: phase for key, phase in settings if isinstance(phase, PhaseSettings)}
 
     @classmethod
     def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:
@@ -158,32 +148,41 @@ class PhasedMethod(Method):
         active = [(phase.steps, phase.draws_every(points)) for phase in phases.values() if phase.steps]
         return len(active) != 1 or any(every is not None and every < steps for steps, every in active)
 
-    @abstractmethod
-    def plan(self) -> list[Phase]:
-        """The phases in their order, not yet started."""
+    def plan(self) -> list[PhaseSettings]:
+        """The settings of the phases in their order."""
+        return list(self.phase_settings(self.settings).values())
 
-    def before_step(self) -> None:
-        """Called before every iteration: renews what the loss is made of, where it is not the same all along."""
-        return
+    @cached_property
+    def _plan(self) -> list[PhaseSettings]:
+        return self.plan()
 
     @cached_property
     def phases(self) -> list[Phase]:
-        return self.plan()
+        """The phases in their order."""
+        return [settings.phase(self.objective, self.seed) for settings in self._plan]
+
+    def draws_every(self, number: int) -> int | None:
+        """Iterations between two draws of the points in a phase; None: the same points for the whole of it."""
+        return self._plan[number].draws_every(self.points)
 
     @property
     def total_iterations(self) -> int:
-        return sum(phase.steps for phase in self.phases)
+        return sum(settings.steps for settings in self._plan)
 
     @property
     def comparable_losses(self) -> bool:
-        """Every phase draws points of its own, unless they are a grid."""
-        phases = [phase for phase in self.phases if phase.steps]
-        fixed = all(phase.resample_every is None or phase.resample_every >= phase.steps for phase in phases)
+        """Every phase draws points of its own, unless they are a grid; Algorithm 1 weighs them anew."""
+        phases = [(k, settings.steps) for k, settings in enumerate(self._plan) if settings.steps]
+        drawn = [self.draws_every(k) for k, _ in phases]
+        fixed = all(every is None or every >= steps for every, (_, steps) in zip(drawn, phases, strict=True))
+        if self.settings.weighting != "fixed":
+            every = self.settings.update_every
+            fixed = fixed and (len(phases) < 2 if every is None else every >= self.total_iterations)
         return fixed and (len(phases) < 2 or self.points.sampling == "grid")
 
     @property
     def finished(self) -> bool:
-        return self.iteration >= self.total_iterations or self._current >= len(self.phases)
+        return self.iteration >= self.total_iterations or self._current >= len(self._plan)
 
     # Where it stands: the phase's number, the iteration and the draw of points at which it began, and what has ended.
     _current = 0
@@ -191,16 +190,15 @@ class PhasedMethod(Method):
     _first_draw = 0
 
     def start(self, state: Mapping[str, Any] | None) -> None:
-        self.weights = self.term_weights(self.loss_residuals.names)
-        self._loss = BlockedLoss(self.loss_residuals, self.settings.normalization, compile=self.compiled)
         self._ended: list[dict[str, Any]] = []
-        self._lowest = self.weights.new_tensor([torch.inf, torch.inf])  # in this window, in the one before
+        # Of the losses in this window, and in the one before.
+        self._lowest = torch.tensor([torch.inf, torch.inf], dtype=self.dtype_, device=self.device)
         if state is None:
             self._current = self._begun = self._first_draw = 0
             self._skip_empty()
         else:
             self._current, self._begun, self._first_draw = (state[k] for k in ("current", "begun", "first_draw"))
-            self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self.weights)
+            self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self._lowest)
         if self._current < len(self.phases):
             self.phases[self._current].start(state and state["phase"])
 
@@ -216,58 +214,39 @@ class PhasedMethod(Method):
 
     @property
     def draw(self) -> int:
-        if self._current >= len(self.phases):
+        if self._current >= len(self._plan):
             return self._first_draw
-        every = self.phases[self._current].resample_every
+        every = self.draws_every(self._current)
         return self._first_draw + ((self.iteration - self._begun) // every if every else 0)
 
     def advance(self, end: int) -> None:
         history: list[Tensor] = []
-        log: dict[str, float] = {}
+        phase = None
         while self.iteration < end and not self.stop_requested and not self.finished:
-            self.before_step()
+            self.refresh()
             phase = self.phases[self._current]
             with self.phase(phase.name):
+                self.renew()
                 losses = phase.step(self.iteration - self._begun)
             history.append(losses)
-            log = phase.log()
             self._lowest[0] = torch.minimum(self._lowest[0], losses[0])
             last_draw = self.draw
             self.iteration += 1
             reason = phase.reason or self._stagnated(phase)
-            if reason is None and self.iteration - self._begun >= phase.steps:
+            if reason is None and self.iteration - self._begun >= phase.settings.steps:
                 reason = "all steps done"
             if reason is not None:
                 self._next(phase, reason, last_draw)
-        self.record(("loss", *self.loss_residuals.names), history, **log)
-
-    def set_gradients(self) -> Tensor:
-        """Set the parameters' ``grad`` to the weighted loss's; weighted total and terms, (1 + T,)."""
-        self.zero_grad(set_to_none=True)
-        terms = self._loss.backward(self.loss_batches(), self.weights)
-        self.function_evaluations += 1
-        return torch.cat([(self.weights * terms).sum()[None], terms])
-
-    def residual_terms(self) -> dict[str, Tensor]:
-        """The residuals of the loss by term at the current parameters and points, (N_term,) each."""
-        return self.loss_residuals(self.loss_batches())
-
-    def linearized(self) -> tuple[Tensor, Jacobian]:
-        """The same in one vector, (N,), and their Jacobian."""
-        return FactoredJacobian.with_residuals(self.loss_residuals, self.loss_batches())
-
-    def curvature(self, kind: Curvature) -> SymmetricOperator:
-        """The Hessian of the weighted loss, or its Gauss-Newton matrix, at the current parameters and points."""
-        made = Hessian if kind == "hessian" else GaussNewton
-        return made.of(self.loss_residuals, self.loss_batches(), self.weights, self.settings.normalization)
+        log = {} if phase is None else {**phase.log(), **self.objective.log()}
+        self.record(("loss", *self.objective.names), history, **log)
 
     def _stagnated(self, phase: Phase) -> str | None:
-        window = phase.stagnation.window
+        window = phase.settings.stagnation.window
         if window is None or (self.iteration - self._begun) % window:
             return None
         now, before = self._lowest.tolist()
         self._lowest = self._lowest.new_tensor([torch.inf, now])
-        if now > (1 - phase.stagnation.decrease) * before:
+        if now > (1 - phase.settings.stagnation.decrease) * before:
             return f"stagnated: lowest loss {now:.3e} in {window} iterations, {before:.3e} in the {window} before"
         return None
 
@@ -283,7 +262,7 @@ class PhasedMethod(Method):
             self.phases[self._current].start(None)
 
     def _skip_empty(self) -> None:
-        while self._current < len(self.phases) and self.phases[self._current].steps == 0:
+        while self._current < len(self._plan) and self._plan[self._current].steps == 0:
             self._current += 1
 
     def figures(self, reference: Reference) -> dict[str, Any]:

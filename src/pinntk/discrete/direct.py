@@ -1,20 +1,20 @@
-"""The preconditioned residual ``P^-1 R(u_theta)`` on the whole grid as a function of the network's parameters."""
+"""The direct form of the preconditioned loss: ``P^-1 R(u_theta)`` on the whole grid, differentiated at every step."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pinntk.common.arrays import Array
 from pinntk.discrete.discretization import DiscreteProblem, apply_inverse
+from pinntk.discrete.nodes import NodeDraws
+from pinntk.discrete.objective import TERM, OnGrid
 from pinntk.discrete.preconditioner import Preconditioner
+from pinntk.residual.hessian import Hessian
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch
-
-if TYPE_CHECKING:
-    from pinntk.methods.preconditioned import Preconditioned
 
 ELEMENTS = 400_000
 """Points times width of the blocks in which the network goes over the grid on a CPU: they stay in the cache."""
@@ -22,14 +22,16 @@ COLUMNS = 64
 """Of the Jacobian, made at a time."""
 
 
-class PreconditionedResidual:
-    """``y(theta) = P^-1 R(u_theta)``, (N,), N nodes on the grid; P is held.
+class DirectForm(OnGrid):
+    """``L = mean y^2`` of ``y(theta) = P^-1 R(u_theta)``, (N,), N nodes on the grid; P is held between two refreshes.
 
     Where the problem has symmetries the network is read, for every node, in an image drawn for it: so it is trained on
     the whole domain, though the grid covers a part of it.
 
     Args:
-        method: whose network and discrete problem; started.
+        problem: the discrete problem.
+        nodes: what places its nodes in images.
+        refresh_every: iterations between two linearisations.
 
     Attributes:
         preconditioner: P.
@@ -37,30 +39,66 @@ class PreconditionedResidual:
 
     preconditioner: Preconditioner
 
-    def __init__(self, method: Preconditioned) -> None:
-        self.method = method
-        self.problem: DiscreteProblem = method.problem
-        self.network = method.network
-        self.streams = method.network.value
+    def __init__(self, problem: DiscreteProblem, nodes: NodeDraws, refresh_every: int) -> None:
+        super().__init__(nodes.residuals.network, (TERM.name,))
+        self._on_grid(problem, refresh_every)
+        self.nodes, self.streams = nodes, self.network.value
+        self._draw = 0
         self._placed: tuple[int, list[Tensor], Tensor] | None = None
-        self._block = torch.compile(self._values, dynamic=False) if method.compiled else self._values
+        self._block = self._read
 
-    def renew(self, values: Array) -> None:
-        """Linearise P about grid values, (levels, nodes)."""
-        self.preconditioner = self.problem.linearize(values)
+    def place(self, compile: bool) -> None:
+        self._placed = None
+        self._block = torch.compile(self._read, dynamic=False) if compile else self._read
 
-    def __call__(self) -> Tensor:
-        """y, a graph of the network's parameters, in the network's dtype; R and P^-1 are computed in float64."""
-        return apply_inverse(self.preconditioner, self.problem.residual(self._grid())).flatten().to(self.method.dtype_)
+    def renew(self, iteration: int, draw: int) -> None:
+        draw = draw if self.problem.images > 1 else 0
+        self.version += draw != self._draw
+        self._draw = draw
+
+    def _make(self, values: Array) -> dict[str, Any]:
+        self._prepare(values)
+        return {"factor_seconds": self.preconditioner.factor_seconds}
+
+    def _prepare(self, base: Array) -> None:
+        self.base = base
+        self.preconditioner = self.problem.linearize(base)
+
+    def _difference(self, values: Array) -> Array:
+        return self.preconditioner.solve(self.problem.residual(torch.from_numpy(values)).numpy())
+
+    def _y(self) -> Tensor:
+        """y, a graph of the parameters, in the network's dtype; R and P^-1 are computed in float64."""
+        solved = apply_inverse(self.preconditioner, self.problem.residual(self._grid()))
+        return solved.flatten().to(self._like.dtype)
+
+    def by_term(self) -> dict[str, Tensor]:
+        return {TERM.name: self._y()}
+
+    def backward(self) -> Tensor:
+        self.evaluations += 1
+        self.network.zero_grad(set_to_none=True)
+        loss = self._y().square().mean()
+        loss.backward()
+        return loss.detach().repeat(2)
 
     def linearized(self) -> tuple[Tensor, PreconditionedJacobian]:
-        """y and its Jacobian, (N, P)."""
         _, inputs, signs = self._inputs()
         batch = {"interior": Batch(signs[:, None], torch.cat(inputs, dim=1), ((torch.zeros_like(signs),),))}
-        of_values = FactoredJacobian.of(self.method.loss_residuals, batch).scaled(signs)
+        of_values = FactoredJacobian.of(self.nodes.residuals, batch).scaled(signs)
         with torch.no_grad():
-            y, grid = self(), self._grid()
+            y, grid = self._y(), self._grid()
         return y, PreconditionedJacobian(self.problem, self.preconditioner, grid, of_values)
+
+    def hessian(self, *, remainder: bool = False) -> Hessian:
+        def whole() -> Tensor:
+            return self._y().square().mean()
+
+        def beyond() -> Tensor:
+            y = self._y()
+            return (2 / len(y) * y.detach() * y).sum()
+
+        return Hessian([beyond if remainder else whole], list(self.network.parameters()))
 
     def _grid(self) -> Tensor:
         """The network's values, (levels, nodes), float64."""
@@ -68,20 +106,19 @@ class PreconditionedResidual:
         values = torch.cat([self._block(block) for block in inputs])
         return (signs * values).double().reshape(self.problem.shape)
 
-    def _values(self, inputs: Tensor) -> Tensor:
+    def _read(self, inputs: Tensor) -> Tensor:
         return self.network.propagate(inputs, self.streams)[0]
 
     def _inputs(self) -> tuple[int, list[Tensor], Tensor]:
         """The draw of images, the streams of the network's inputs in blocks, the signs, (N,)."""
-        draw = self.method.node_draw if self.problem.images > 1 else 0
-        if self._placed is None or self._placed[0] != draw:
-            points, signs = self.method.nodes.placed(self.problem.nodes, draw)
+        if self._placed is None or self._placed[0] != self._draw:
+            points, signs = self.nodes.placed(self.problem.nodes, self._draw)
             rows = max(1, ELEMENTS // self.network.width) if points.device.type == "cpu" else len(points)
             count = -(-len(points) // rows)
             with torch.no_grad():
                 # Blocks of two sizes at most: every size is compiled once.
                 inputs = [self.network.features(part, self.streams) for part in points.tensor_split(count)]
-            self._placed = draw, inputs, signs
+            self._placed = self._draw, inputs, signs
         return self._placed
 
 
@@ -134,6 +171,10 @@ class PreconditionedJacobian:
         """``K``, (N, N)."""
         rows = self.dense()
         return rows @ rows.T
+
+    def traces(self) -> dict[str, Tensor]:
+        """Trace of K, by the name of the one term."""
+        return {name: self.dense().square().sum() for name in self.slices}
 
     def _forward(self, columns: Tensor) -> Tensor:
         """``P^-1 R'(u)`` times the columns of (N, k)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,8 +15,6 @@ from pinntk.residual.residuals import Batch, Residuals
 
 CANDIDATES = 64
 """Nodes that are looked at for every one that is drawn by residual, one of them on the first level."""
-Distance = Callable[[Tensor], Array]
-"""Numbers of nodes (n,) -> how far the network is from its target there, (n,), not negative."""
 
 
 class NodeDraws:
@@ -35,6 +32,7 @@ class NodeDraws:
         self, problem: DiscreteProblem, residuals: Residuals, points: PointSettings, batch: int, seed: int
     ) -> None:
         self.problem, self.residuals, self.points, self.batch, self.seed = problem, residuals, points, batch, seed
+        self.target = torch.empty(0)
         self.drawn: tuple[int, Tensor] | None = None
         """Number of the current draw, and of its nodes, (batch,)."""
         self._batches: dict[str, Batch] = {}
@@ -57,33 +55,34 @@ class NodeDraws:
         points, signs = (torch.from_numpy(x).to(next(self.residuals.network.parameters())) for x in found)
         return points, signs
 
-    def batches(self, draw: int, target: Tensor, distance: Distance) -> dict[str, Batch]:
-        """The nodes of a draw with their targets, kept until another draw is asked for, or `take` is called.
+    def aim(self, target: Tensor) -> None:
+        """Compare with this target from now on, (N,), at the nodes drawn before as well."""
+        self.target = target
+        if self.drawn is not None:
+            self.take(*self.drawn)
 
-        Args:
-            draw: its number.
-            target: at all nodes, (N,).
-            distance: of the network from the target, for nodes by residual.
-        """
+    def batches(self, draw: int) -> dict[str, Batch]:
+        """The nodes of a draw with their targets, kept until another draw is asked for."""
         if self.drawn is None or self.drawn[0] != draw:
-            self.take(draw, self._pick(draw, distance), target)
+            self.take(draw, self._pick(draw))
         return self._batches
 
-    def take(self, draw: int, numbers: Tensor, target: Tensor) -> None:
+    def take(self, draw: int, numbers: Tensor) -> None:
         """Make these nodes the draw's, with the targets that they have now."""
         points, signs = self.placed(self.problem.nodes[numbers.numpy()], draw)
         with torch.no_grad():
             inputs = self.residuals.network.features(points, self.residuals.streams_of["interior"])
-        field = signs * target[numbers.to(target.device)]
+        field = signs * self.target[numbers.to(self.target.device)]
         self.drawn, self._batches = (draw, numbers), {"interior": Batch(points, inputs, ((field,),))}
 
-    def _pick(self, draw: int, distance: Distance) -> Tensor:
-        """The last of them by distance, if so wanted, from the second draw on."""
+    def _pick(self, draw: int) -> Tensor:
+        """The last of them by the network's distance from the target, if so wanted, from the second draw on."""
         picked, count = self.numbers(self.batch, draw), self.points.count_by_residual(self.batch)
         if not count or not draw:
             return picked
         among = self.numbers(CANDIDATES * count, draw, 1).numpy()
         # One of as many is put on the first level, of which a draw over thousands of levels sees next to nothing.
         among[:count] %= math.prod(self.problem.axes[1:])
-        size = distance(torch.from_numpy(among))
+        u, target = self.residuals.network.predict(self.problem.nodes[among]), self.target.double().cpu().numpy()
+        size = np.abs(u - target[among])
         return torch.from_numpy(redrawn(picked.numpy(), among, size, count, seed=self.seed, draw=draw))

@@ -1,0 +1,47 @@
+"""Natural gradient in kernel space: the neural tangent kernel as the preconditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from pinntk.methods.plan import Phase, PhaseSettings, Resample
+from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
+from pinntk.residual.objective import LeastSquares
+
+
+class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):
+    """Settings of a natural gradient phase."""
+
+    resample_every: Resample = None
+
+    def phase(self, objective: LeastSquares, seed: int) -> Phase:
+        return NaturalGradientPhase(objective, self, seed)
+
+
+class NaturalGradientPhase(Phase):
+    """Steps ``J^T (K + mu I)^-1 r`` on the weighted residuals (`NaturalGradient`)."""
+
+    name: ClassVar[str] = "natural_gradient"
+
+    def start(self, state: Mapping[str, Any] | None) -> None:
+        self.optimizer = NaturalGradient(self.objective, self.settings, seed=self.seed)
+        if state is not None:
+            self.optimizer.load_state_dict(state)
+
+    def state(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def step(self, n: int) -> Tensor:
+        losses = self.optimizer.step()
+        self.reason = self.optimizer.reason or None
+        return losses
+
+    def log(self) -> dict[str, float]:
+        optimizer = self.optimizer
+        return {"damping": optimizer.damping, "gain_ratio": optimizer.gain_ratio, "trials": optimizer.trials}
+
+    def figures(self) -> dict[str, Any]:
+        return {"solver": self.optimizer.way}

@@ -1,0 +1,151 @@
+"""Residuals of named terms at points as what is minimised: the strong form, and whatever else has terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pinntk.residual.hessian import KEEP, Hessian
+from pinntk.residual.loss import BlockedLoss, blocks
+from pinntk.residual.ntk import FactoredJacobian
+from pinntk.residual.objective import LeastSquares
+from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.weighting import TraceWeighting
+
+
+class Points(Protocol):
+    """Where the points of an objective come from, draw by draw."""
+
+    def batches(self, draw: int) -> Mapping[str, Batch]:
+        """The prepared points of a draw by region: the same object until another draw is asked for."""
+
+
+class ResidualForm(LeastSquares):
+    """The residuals of named terms at points: the strong form, and any other made of terms.
+
+    Args:
+        residuals: the residual function.
+        batches: prepared points by region, with which it begins; None: `renew` brings the first.
+        points: where further draws come from; None: the points stay.
+        weighting: of Algorithm 1; None: the weights are fixed.
+        normalization, weights: see `LeastSquares`.
+
+    Example::
+
+        residuals = Residuals(pde, network)
+        objective = ResidualForm(residuals, residuals.prepare(points))
+        loss, gradient = objective.gradient()
+    """
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        batches: Mapping[str, Batch] | None = None,
+        *,
+        points: Points | None = None,
+        weighting: TraceWeighting | None = None,
+        normalization: Normalization = "mean",
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(residuals.network, residuals.names, normalization=normalization, weights=weights)
+        self.functions, self.points, self.weighting = residuals, points, weighting
+        self._batches = batches
+        self.draw: int | None = None
+        self._blocked = BlockedLoss(residuals, normalization, compile=False)
+        self._due = False
+        self.last_traces: Tensor | None = None
+
+    def place(self, compile: bool) -> None:
+        self._blocked = BlockedLoss(self.functions, self.normalization, compile=compile)
+
+    @property
+    def batches(self) -> Mapping[str, Batch]:
+        """The points, by region."""
+        if self._batches is None:  # nothing has been trained yet
+            assert self.points is not None
+            self._batches = self.points.batches(self.draw or 0)
+        return self._batches
+
+    def renew(self, iteration: int, draw: int) -> None:
+        if self.points is not None:
+            self._batches = self.points.batches(draw)
+        drawn = draw != self.draw
+        self.draw = draw
+        self._due = self.weighting is not None and self.weighting.due(iteration, drawn)
+        self.version += drawn or self._due
+
+    def by_term(self) -> dict[str, Tensor]:
+        self._weigh()
+        return self.functions(self.batches)
+
+    def linearized(self) -> tuple[Tensor, FactoredJacobian]:
+        r, jacobian = FactoredJacobian.with_residuals(self.functions, self.batches)
+        if self._due:
+            self._take(self.counted(jacobian))
+        return r, jacobian
+
+    def backward(self) -> Tensor:
+        self.evaluations += 1
+        if self._due:  # the traces come from the same pass as the gradient
+            terms, traces, gradients = self._blocked.by_term(self.batches)
+            self._take(traces)
+            self._set_gradient(self.weights @ gradients)
+        else:
+            self.network.zero_grad(set_to_none=True)
+            terms = self._blocked.backward(self.batches, self.weights)
+        return self.total(terms)
+
+    def hessian(self, *, remainder: bool = False) -> Hessian:
+        self._weigh()
+        weight = dict(zip(self.names, self.weights.tolist(), strict=True))
+        mean = self.normalization == "mean"
+
+        def part(region: str, block: Batch, share: float) -> Tensor:
+            total = []
+            for name, r in self.functions.of_region(region, block).items():
+                slope = weight[name] * share * (2.0 / len(r) if mean else 1.0) * r
+                total.append((slope.detach() * r).sum() if remainder else (slope * r).sum() / 2)
+            return torch.stack(total).sum()
+
+        def partial(region: str, block: Batch, share: float) -> Callable[[], Tensor]:
+            return lambda: part(region, block, share)
+
+        parts = [partial(*block) for block in blocks(self.functions, self.batches, self.normalization)]
+        width, depth = self.network.width, len(self.network.layers) - 1
+        streams = self.functions.streams_of
+        elements = sum(len(streams[region]) * len(b.points) * width * depth for region, b in self.batches.items())
+        return Hessian(parts, list(self.network.parameters()), keep=elements <= KEEP)
+
+    def log(self) -> dict[str, float]:
+        if self.lambdas is None or self.last_traces is None:
+            return {}
+        named = {"lambda": self.lambdas, "trace": self.last_traces}
+        return {f"{k}_{n}": x for k, v in named.items() for n, x in zip(self.names, v.tolist(), strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "draw": self.draw, "traces": self.last_traces}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self.draw = state["draw"]
+        self.last_traces = None if state["traces"] is None else state["traces"].to(self._like)
+
+    def _weigh(self) -> None:
+        """New weights, where they are due and nothing else has brought them."""
+        if self._due:
+            self._take(self.traces())
+
+    def _take(self, traces: Tensor) -> None:
+        assert self.weighting is not None
+        self._due = False
+        self.last_traces = traces
+        self.lambdas = self.weighting.lambdas(traces, [term.region for term in self.functions.terms])
+        self._weights = None
+
+    def _set_gradient(self, gradient: Tensor) -> None:
+        parameters = list(self.network.parameters())
+        for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter)
