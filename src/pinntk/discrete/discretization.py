@@ -90,11 +90,11 @@ class DiscreteProblem(ABC):
 
     Example::
 
-        >>> from pinntk.pdes.reaction import Reaction, ReactionDiscretization
-        >>> discrete = Reaction().discretize(ReactionDiscretization(cells=6, time_steps=8))
-        >>> u = discrete.march().values
-        >>> float(np.abs(discrete.apply(u).values - u).max()) < 1e-9  # P^-1 R(u) = 0
-        True
+        >>> from pinntk.pdes.convection import Convection, ConvectionDiscretization
+        >>> discrete = Convection().discretize(ConvectionDiscretization(cells=6, time_steps=8, drop_tolerance=0.0))
+        >>> u = discrete.solve()  # P^-1 R(u) = 0; and u - P^-1 R(u) is the solution, whatever u, of a linear problem
+        >>> [np.allclose(discrete.apply(start).values, u) for start in (u, np.ones_like(u))]
+        [True, True]
     """
 
     settings: DiscretizationSettings

@@ -48,9 +48,9 @@ class FrequencyFeature(BaseModel):
         >>> feature = FrequencyFeature(kind="frequencies", input="t", frequencies=[10.0])
         >>> features = Features(NetworkSettings(features=[feature]), ["t"], [-1.0], [1.0])
         >>> t = torch.tensor([[math.pi / 60]], dtype=torch.float64)
-        >>> slopes = features(t, Streams(["u_t"], ["t"]))[1, 0]  # of t, sin 10 t and cos 10 t where 10 t = pi/6
-        >>> [round(slope, 4) for slope in slopes.tolist()]
-        [1.0, 8.6603, -5.0]
+        >>> bends = features(t, Streams(["u_tt"], ["t"]))[-1, 0]  # u_tt of t, sin 10 t, cos 10 t where 10 t = pi/6
+        >>> [round(bend, 4) for bend in bends.tolist()]
+        [0.0, -50.0, -86.6025]
     """
 
     model_config = STRICT

@@ -173,8 +173,8 @@ def share_of_entries(matrix: Tensor, tolerance: float) -> float:
 
     Example::
 
-        >>> share_of_entries(torch.tensor([[10.0, 0.5], [0.5, -2.0]]), tolerance=0.1)
-        0.5
+        >>> share_of_entries(torch.tensor([[1.0, 0.5], [0.5, -10.0]]), tolerance=0.1)
+        0.25
     """
     sizes = matrix.abs()
     return float((sizes > tolerance * sizes.max()).double().mean())
