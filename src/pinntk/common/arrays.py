@@ -9,5 +9,11 @@ Array = NDArray[np.float64]
 
 
 def l2re(prediction: Array, reference: Array) -> float:
-    """``|prediction - reference|_2 / |reference|_2``, of two arrays of one shape."""
+    """``|prediction - reference|_2 / |reference|_2``, of two arrays of one shape.
+
+    Example::
+
+        >>> l2re(np.array([3.0, 3.0]), np.array([3.0, 4.0]))  # 1/5
+        0.2
+    """
     return float(np.linalg.norm(prediction - reference) / np.linalg.norm(reference))

@@ -16,6 +16,13 @@ class BadInput(Exception):
 
     Args:
         messages: one line per error.
+
+    Example::
+
+        >>> raise BadInput("network.depth=0: must be at least 1")
+        Traceback (most recent call last):
+            ...
+        pinntk.common.errors.BadInput: network.depth=0: must be at least 1
     """
 
     def __init__(self, *messages: str) -> None:
@@ -27,12 +34,24 @@ class BadInput(Exception):
 
 
 def show(value: Any) -> str:
-    """A value as one would type it on the command line."""
+    """A value as one would type it on the command line.
+
+    Example::
+
+        >>> show("adam"), show([1, None, True])
+        ('adam', '[1, null, true]')
+    """
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def allowed(word: str, names: Iterable[str], what: str = "allowed") -> str:
-    """``allowed: a, b, c``, with the name that was probably meant in front where one is close."""
+    """``allowed: a, b, c``, with the name that was probably meant in front where one is close.
+
+    Example::
+
+        >>> allowed("wavy", ["burgers", "wave"])
+        "did you mean 'wave'? allowed: burgers, wave"
+    """
     names = sorted(names)
     close = difflib.get_close_matches(word, names, n=1) or [name for name in names if name.startswith(word or "-")]
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -44,7 +63,16 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOL
 
 
 def no_room(error: BaseException) -> str | None:
-    """The line for a disk that takes no more; None for all other errors."""
+    """The line for a disk that takes no more; None for all other errors.
+
+    Example::
+
+        >>> import errno
+        >>> no_room(OSError(errno.ENOSPC, "No space left on device", "model.ckpt")).split(";")[0]
+        'model.ckpt: No space left on device'
+        >>> no_room(FileNotFoundError(errno.ENOENT, "No such file or directory")) is None
+        True
+    """
     if not isinstance(error, OSError) or error.errno not in NO_ROOM:
         return None
     text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
@@ -57,6 +85,13 @@ def refusing(body: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
     It is 2 after a line per error where the user's input cannot be used, 1 after a line where the disk takes no more.
+
+    Example::
+
+        >>> def body():
+        ...     raise BadInput("network.depth=0: must be at least 1")
+        >>> refusing(body)
+        2
     """
     try:
         return body()
@@ -72,7 +107,15 @@ def refusing(body: Callable[[], int]) -> int:
 
 
 class Arguments(argparse.ArgumentParser):
-    """A command line whose errors are one line, which says what is allowed."""
+    """A command line whose errors are one line, which says what is allowed.
+
+    Example::
+
+        >>> Arguments("status", "Lists runs.").parse_args(["runs"])
+        Traceback (most recent call last):
+            ...
+        pinntk.common.errors.BadInput: unrecognized arguments: runs; allowed: status [-h]
+    """
 
     def __init__(self, program: str, description: str) -> None:
         super().__init__(program, description=description, allow_abbrev=False)

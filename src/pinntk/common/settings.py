@@ -15,7 +15,18 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Strict base of settings of which some count only with certain values of others."""
+    """Strict base of settings of which some count only with certain values of others.
+
+    Example::
+
+        >>> class Points(Settings):
+        ...     sampling: str = "grid"
+        ...     seed: int = 0
+        ...     def without_effect(self):
+        ...         return {"seed": "counts only with sampling=random"} if self.sampling == "grid" else {}
+        >>> Points().without_effect()
+        {'seed': 'counts only with sampling=random'}
+    """
 
     model_config = STRICT
 
@@ -30,6 +41,16 @@ def without_effect(settings: BaseModel, prefix: str) -> dict[str, str]:
     Args:
         settings: of any model.
         prefix: key of the model in the configuration.
+
+    Example::
+
+        >>> class Step(Settings):
+        ...     def without_effect(self):
+        ...         return {"cap": "counts only with a line search"}
+        >>> class Method(Settings):
+        ...     step: Step = Step()
+        >>> without_effect(Method(), "method")
+        {'method.step.cap': 'counts only with a line search'}
     """
     found = {}
     if isinstance(settings, Settings):

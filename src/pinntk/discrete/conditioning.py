@@ -70,6 +70,12 @@ def norm(forward: Map, transposed: Map, shape: tuple[int, ...]) -> float:
     Args:
         forward, transposed: ``M v`` and ``M^T v``, v of the given shape.
         shape: of a grid function.
+
+    Example::
+
+        >>> M = np.array([[3.0, 0.0], [4.0, 0.0]])
+        >>> round(norm(lambda v: M @ v, lambda v: M.T @ v, (2,)), 4)
+        5.0
     """
     size = int(np.prod(shape))
 
@@ -91,6 +97,16 @@ class ConditionNumbers:
 
     Raises:
         PreconditionerError: A is singular.
+
+    Example::
+
+        >>> from pinntk.pdes.poisson1d import Poisson1D, Poisson1DDiscretization
+        >>> discrete = Poisson1D(a=4).discretize(Poisson1DDiscretization(cells=16, space="spectral"))
+        >>> numbers = ConditionNumbers(discrete, discrete.solve())
+        >>> round(numbers.plain().condition, 2)  # a^2: |b| = (a pi)^2 |u|, |A^-1| = 1/pi^2
+        16.0
+        >>> round(numbers.preconditioned("levels", drop_tolerance=0.0).condition, 2)
+        1.0
     """
 
     def __init__(self, problem: DiscreteProblem, solution: Array) -> None:

@@ -27,12 +27,24 @@ SECOND = (-1 / 12, 16 / 12, -30 / 12, 16 / 12, -1 / 12)
 
 
 def first_derivative_order4(cells: int) -> scipy.sparse.csr_array:
-    """The stencil `FIRST` on odd functions."""
+    """The stencil `FIRST` on odd functions.
+
+    Example::
+
+        >>> (12 / 6 * first_derivative_order4(6)).toarray().round().astype(int)[:3].tolist()  # u(-x) = -u(x)
+        [[-1, 8, -1, 0, 0], [-8, 0, 8, -1, 0], [1, -8, 0, 8, -1]]
+    """
     return _odd(FIRST, cells) * cells
 
 
 def second_derivative_order4(cells: int) -> scipy.sparse.csr_array:
-    """The stencil `SECOND` on odd functions."""
+    """The stencil `SECOND` on odd functions.
+
+    Example::
+
+        >>> (12 / 6**2 * second_derivative_order4(6)).toarray().round().astype(int)[:3].tolist()
+        [[-29, 16, -1, 0, 0], [16, -30, 16, -1, 0], [-1, 16, -30, 16, -1]]
+    """
     return _odd(SECOND, cells) * cells**2
 
 
@@ -48,14 +60,28 @@ def _odd(stencil: tuple[float, ...], cells: int) -> scipy.sparse.csr_array:
 
 
 def first_derivative_spectral(cells: int) -> Array:
-    """The first derivative of the sine series through the nodes, at the inner nodes."""
+    """The first derivative of the sine series through the nodes, at the inner nodes.
+
+    Example::
+
+        >>> x = np.arange(1, 4) / 4
+        >>> np.allclose(first_derivative_spectral(4) @ np.sin(math.pi * x), math.pi * np.cos(math.pi * x))
+        True
+    """
     modes = np.arange(1, cells)
     slopes = math.pi * modes * np.cos(math.pi * np.outer(modes, modes) / cells)
     return np.asarray(slopes @ _sines(cells)) * math.sqrt(2 / cells)
 
 
 def second_derivative_spectral(cells: int) -> Array:
-    """The second derivative of the sine series through the nodes; symmetric."""
+    """The second derivative of the sine series through the nodes; symmetric.
+
+    Example::
+
+        >>> x = np.arange(1, 4) / 4
+        >>> np.allclose(second_derivative_spectral(4) @ np.sin(math.pi * x), -(math.pi**2) * np.sin(math.pi * x))
+        True
+    """
     sines = _sines(cells)
     return np.asarray(-(sines * (math.pi * np.arange(1, cells)) ** 2) @ sines)
 
@@ -67,12 +93,24 @@ def _sines(cells: int) -> Array:
 
 
 def with_walls(matrix: Array | scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """A matrix for inner nodes -> one for all nodes, (cells + 1, cells + 1): the ends' rows and columns are zero."""
+    """A matrix for inner nodes -> one for all nodes, (cells + 1, cells + 1): the ends' rows and columns are zero.
+
+    Example::
+
+        >>> with_walls(np.array([[5.0]])).toarray().tolist()
+        [[0.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     return scipy.sparse.csr_array(scipy.sparse.block_diag([[[0.0]], matrix, [[0.0]]]))
 
 
 def periodic_derivative_order4(cells: int) -> scipy.sparse.csr_array:
-    """The stencil `FIRST` on periodic functions."""
+    """The stencil `FIRST` on periodic functions.
+
+    Example::
+
+        >>> (12 / 6 * periodic_derivative_order4(6)).toarray().round().astype(int)[:2].tolist()
+        [[0, 8, -1, 0, 1, -8], [-8, 0, 8, -1, 0, 1]]
+    """
     column = np.zeros(cells)
     # Row i holds the weight of u_{i+k} in column i + k; a circulant's first column is what row k holds at -k.
     for k, weight in zip(range(-2, 3), FIRST, strict=True):
@@ -81,7 +119,14 @@ def periodic_derivative_order4(cells: int) -> scipy.sparse.csr_array:
 
 
 def periodic_derivative_spectral(cells: int) -> Array:
-    """The first derivative of the trigonometric polynomial through the nodes."""
+    """The first derivative of the trigonometric polynomial through the nodes.
+
+    Example::
+
+        >>> x = 2 * math.pi * np.arange(5) / 5
+        >>> np.allclose(periodic_derivative_spectral(5) @ np.sin(x), 2 * math.pi * np.cos(x))
+        True
+    """
     nodes = np.arange(cells) / cells
     k = 2 * math.pi * np.arange(1, (cells + 1) // 2)
     angles = np.outer(nodes, k)
@@ -100,19 +145,39 @@ def _trigonometric(cells: int, x: Array) -> Array:
 
 
 def sine_interpolation(cells: int, x: Array) -> Array:
-    """The sine series through all nodes, zeros at the ends, at x in [0, 1]: (n, cells + 1)."""
+    """The sine series through all nodes, zeros at the ends, at x in [0, 1]: (n, cells + 1).
+
+    Example::
+
+        >>> nodes = np.sin(math.pi * np.arange(5) / 4)
+        >>> (sine_interpolation(4, np.array([1 / 6, 1 / 2])) @ nodes).round(6).tolist()  # sin pi x
+        [0.5, 1.0]
+    """
     waves = np.sin(math.pi * np.outer(x, np.arange(1, cells)))
     return np.pad(waves @ _sines(cells) * math.sqrt(2 / cells), ((0, 0), (1, 1)))
 
 
 def trigonometric_interpolation(cells: int, x: Array) -> Array:
-    """The trigonometric polynomial through the nodes 0, ..., cells - 1 at x: (n, cells)."""
+    """The trigonometric polynomial through the nodes 0, ..., cells - 1 at x: (n, cells).
+
+    Example::
+
+        >>> nodes = np.sin(2 * math.pi * np.arange(5) / 5)
+        >>> (trigonometric_interpolation(5, np.array([1 / 12, 3 / 4])) @ nodes).round(6).tolist()  # sin 2 pi x
+        [0.5, -1.0]
+    """
     nodes = np.arange(cells) / cells
     return np.asarray(np.linalg.solve(_trigonometric(cells, nodes).T, _trigonometric(cells, x).T).T)
 
 
 def lagrange_weights(position: Array, count: int) -> Array:
-    """Weights of the polynomial through the nodes 0, ..., count - 1 at positions (n,): (n, count)."""
+    """Weights of the polynomial through the nodes 0, ..., count - 1 at positions (n,): (n, count).
+
+    Example::
+
+        >>> lagrange_weights(np.array([1.5]), 3) @ np.array([0.0, 1.0, 4.0])  # of x^2
+        array([2.25])
+    """
     nodes = np.arange(count)
     factors = [
         np.prod([(position - other) / (node - other) for other in nodes if other != node], axis=0) for node in nodes
@@ -125,6 +190,12 @@ def lagrange_stencil(position: Array, nodes: int, count: int) -> tuple[NDArray[n
 
     Returns:
         the first node of each stencil, (n,), and the weights, (n, count); fewer nodes than count are all used.
+
+    Example::
+
+        >>> first, weights = lagrange_stencil(np.array([4.5]), nodes=10, count=4)
+        >>> first.tolist(), (16 * weights).round(6).tolist()
+        ([3], [[-1.0, 9.0, 9.0, -1.0]])
     """
     count = min(count, nodes)
     first = np.clip(np.floor(position).astype(np.int64) - (count - 1) // 2, 0, nodes - count)

@@ -37,6 +37,13 @@ class Blocks(NamedTuple):
     """A matrix, block lower-triangular in time.
 
     A block that stands at several levels (the same object) is factored, and kept, once.
+
+    Example::
+
+        >>> import scipy.sparse
+        >>> one = scipy.sparse.eye_array(1)
+        >>> Blocks([one, 2 * one, one], [[None, -3 * one, None]]).whole().toarray().tolist()
+        [[1.0, 0.0, 0.0], [-3.0, 2.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
     diagonal: Sequence[Any]
@@ -191,6 +198,14 @@ class BlockTriangular(Preconditioner):
         drop_tolerance: entries of the factors below it, relative to their column, are dropped; 0 factors exactly.
         fill_factor: bound of the factors' entries, relative to the block's.
         first: number of the first level, for messages.
+
+    Example::
+
+        >>> import scipy.sparse
+        >>> one = scipy.sparse.eye_array(1)
+        >>> p = BlockTriangular(Blocks([one] * 3, [[None, -2 * one, -2 * one]]))
+        >>> p.solve(np.array([[1.0], [0.0], [5.0]])).ravel().tolist()  # y_n = r_n + 2 y_{n-1}
+        [1.0, 2.0, 9.0]
     """
 
     def __init__(

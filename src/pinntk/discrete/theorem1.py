@@ -43,6 +43,14 @@ class Theorem1:
 
     Raises:
         ValueError: f or u vanishes identically.
+
+    Example::
+
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> x = np.linspace(0.0, 1.0, 101)[:-1, None]
+        >>> theorem = Theorem1(Poisson1D(a=2), x, np.sin(2 * math.pi * x[:, 0]), condition=4.0)
+        >>> round(theorem.factor / math.pi**4, 6)  # |f|^2 / |u|^2 = (2 pi)^4
+        1.0
     """
 
     def __init__(self, pde: Problem, points: Array, reference: Array, condition: float) -> None:
@@ -66,7 +74,15 @@ class Theorem1:
 
 
 def forcing(pde: Problem, points: Tensor) -> Tensor:
-    """f at points (N, d), as minus the residual of u = 0: (N,)."""
+    """f at points (N, d), as minus the residual of u = 0: (N,).
+
+    Example::
+
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> f = forcing(Poisson1D(a=1), torch.tensor([[0.5]], dtype=torch.float64))  # -pi^2 sin pi x
+        >>> round(f.item() / math.pi**2, 6)
+        -1.0
+    """
     (term,) = (term for term in pde.terms() if term.name == "residual")
     zero = torch.zeros(len(points), dtype=points.dtype)
     return -term.of_derivatives(dict.fromkeys(term.derivatives, zero), *term.fields(points))

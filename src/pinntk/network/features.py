@@ -16,7 +16,14 @@ from pinntk.network.streams import Streams
 
 
 class PeriodicFeature(BaseModel):
-    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics."""
+    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics.
+
+    Example::
+
+        >>> wave = PeriodicFeature(kind="periodic", input="x", period=4.0, harmonics=2)
+        >>> [round(omega / math.pi, 6) for omega in wave.omegas]
+        [0.5, 1.0]
+    """
 
     model_config = STRICT
     kind: Literal["periodic"]
@@ -33,7 +40,18 @@ class PeriodicFeature(BaseModel):
 
 
 class FrequencyFeature(BaseModel):
-    """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega."""
+    """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega.
+
+    Example::
+
+        >>> from pinntk.network.streams import Streams
+        >>> feature = FrequencyFeature(kind="frequencies", input="t", frequencies=[10.0])
+        >>> features = Features(NetworkSettings(features=[feature]), ["t"], [-1.0], [1.0])
+        >>> t = torch.tensor([[math.pi / 60]], dtype=torch.float64)
+        >>> bends = features(t, Streams(["u_tt"], ["t"]))[-1, 0]  # u_tt of t, sin 10 t, cos 10 t where 10 t = pi/6
+        >>> [round(bend, 4) for bend in bends.tolist()]
+        [0.0, -50.0, -86.6025]
+    """
 
     model_config = STRICT
     kind: Literal["frequencies"]
@@ -48,7 +66,16 @@ class FrequencyFeature(BaseModel):
 
 
 class DecayFeature(BaseModel):
-    """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate."""
+    """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate.
+
+    Example::
+
+        >>> from pinntk.network.streams import Streams
+        >>> feature = DecayFeature(kind="decay", input="t", times=[0.5], replace=True)
+        >>> features = Features(NetworkSettings(features=[feature]), ["t"], [0.0], [1.0])
+        >>> features(torch.zeros(1, 1), Streams(["u_t"], ["t"])).flatten().tolist()  # value and derivative of exp(-2 t)
+        [1.0, -2.0]
+    """
 
     model_config = STRICT
     kind: Literal["decay"]
@@ -58,7 +85,18 @@ class DecayFeature(BaseModel):
 
 
 class ModeFeature(BaseModel):
-    """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values."""
+    """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values.
+
+    Example::
+
+        >>> from pinntk.network.streams import Streams
+        >>> feature = ModeFeature(kind="mode", frequencies={"x": 2.0, "y": 3.0})
+        >>> features = Features(NetworkSettings(features=[feature]), ["x", "y"], [-1.0, -1.0], [1.0, 1.0])
+        >>> point = torch.tensor([[math.pi / 4, math.pi / 18]], dtype=torch.float64)  # sin 2x = 1, sin 3y = 1/2
+        >>> streams = features(point, Streams(["u_yy"], ["x", "y"]))  # value, u_y, u_yy
+        >>> [round(stream, 4) for stream in streams[:, 0, -1].tolist()]
+        [0.5, 2.5981, -4.5]
+    """
 
     model_config = STRICT
     kind: Literal["mode"]
@@ -70,7 +108,15 @@ Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature | ModeFeat
 
 
 class NetworkSettings(BaseModel):
-    """Shape, initialisation and inputs of the network."""
+    """Shape, initialisation and inputs of the network.
+
+    Example::
+
+        >>> waves = {"kind": "frequencies", "input": "x", "frequencies": [2 * math.pi, 3 * math.pi], "replace": True}
+        >>> settings = NetworkSettings(width=20, features=[waves])
+        >>> {name: round(period, 6) for name, period in settings.periods().items()}  # 2 pi / pi
+        {'x': 2.0}
+    """
 
     model_config = STRICT
     width: Annotated[StrictInt, Field(ge=1, le=100_000)] = 50
@@ -106,6 +152,14 @@ class Features(nn.Module):
 
     Every input is ``sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, or a product of
     ``sin(w_c x_c)``, so its derivatives are known in closed form.
+
+    Example::
+
+        >>> from pinntk.network.streams import Streams
+        >>> features = Features(NetworkSettings(), ["x"], [0.0], [4.0])
+        >>> x = torch.tensor([[0.0], [3.0]])
+        >>> features(x, Streams(["u_x"], ["x"]))[..., 0].tolist()  # x/2 - 1, which lies in [-1, 1], and its derivative
+        [[-1.0, 0.5], [0.5, 0.5]]
     """
 
     def __init__(

@@ -37,6 +37,17 @@ class Network(nn.Module):
         seed: of the initial parameters; they are drawn in float64 and rounded where dtype is float32, so that both
             precisions start from the same network.
         dtype: of the parameters.
+
+    Example::
+
+        >>> from pinntk.network.features import NetworkSettings
+        >>> from pinntk.network.streams import Streams
+        >>> network = Network(NetworkSettings(width=1, depth=1, normalize=False), ["x"], [0.0], [1.0])
+        >>> network.assign(torch.tensor([2.0, 0.0, 3.0, 1.0]))  # u = 3 tanh(2 x) + 1
+        >>> x = torch.tensor([[0.0], [math.atanh(0.5) / 2]], dtype=torch.float64)
+        >>> streams = network.streams(x, Streams(["u_x", "u_xx"], ["x"]))
+        >>> {name: [round(value, 6) for value in stream.tolist()] for name, stream in streams.items()}
+        {'u': [1.0, 2.5], 'u_x': [6.0, 4.5], 'u_xx': [0.0, -9.0]}
     """
 
     def __init__(

@@ -27,6 +27,12 @@ class Operator:
 
     ``L u = sum_c b_c u_c + a_c u_cc``, for example ``Operator("L", {"u_t": 1.0, "u_xx": -nu})``. A residual that needs
     its terms only in this combination costs one stream instead of one for each.
+
+    Example::
+
+        >>> heat = Operator("L", {"u_t": 1.0, "u_xx": -0.5})
+        >>> heat.of({"u_t": torch.tensor([3.0]), "u_xx": torch.tensor([4.0])}).tolist()  # 3 - 4/2
+        [1.0]
     """
 
     name: str
@@ -52,6 +58,17 @@ class Streams:
     Raises:
         ValueError: a name, or a derivative in an operator, is not ``u``, ``u_<c>`` or ``u_<c><c>`` for a coordinate c;
             or two operators have the same name.
+
+    Example::
+
+        >>> Streams(["u_xx"], ["x", "t"]).names  # u_xx needs u_x below it
+        ('u', 'u_x', 'u_xx')
+        >>> Streams(["u_t", Operator("L", {"u_t": 1.0, "u_xx": -0.5})], ["x", "t"]).names
+        ('u', 'u_x', 'u_t', 'L')
+        >>> Streams(["u_xt"], ["x", "t"])
+        Traceback (most recent call last):
+            ...
+        ValueError: stream 'u_xt': allowed are u, u_x, u_t, u_xx, u_tt
     """
 
     def __init__(self, wanted: Iterable[str | Operator], coordinates: Sequence[str]) -> None:
@@ -89,7 +106,15 @@ class Streams:
 
 
 def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
-    """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m)."""
+    """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m).
+
+    Example::
+
+        >>> z = torch.tensor([math.atanh(0.5), 2.0, 0.0]).view(3, 1, 1)  # z, z_x, z_xx of z = atanh(1/2) + 2 x at x = 0
+        >>> a = tanh_streams(z, Streams(["u_xx"], ["x"]))
+        >>> [round(float(stream), 4) for stream in a]  # a, (1 - a^2) z_x, -2 a (1 - a^2) z_x^2
+        [0.5, 1.5, -3.0]
+    """
     if len(streams) == 1:
         return torch.tanh(z)
     value, *rest = z.unbind(0)
@@ -114,6 +139,14 @@ def tanh_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams) -> Tensor
 
     Returns:
         cotangents of z, (S, N, m).
+
+    Example::
+
+        >>> streams = Streams(["u_xx"], ["x"])
+        >>> z = torch.tensor([0.5, 2.0, -1.0]).view(3, 1, 1).requires_grad_()
+        >>> (automatic,) = torch.autograd.grad(tanh_streams(z, streams).sum(), z)
+        >>> torch.allclose(tanh_cotangents(z, z[0].tanh(), torch.ones(3, 1, 1), streams), automatic)
+        True
     """
     slope = 1 - a * a
     if len(streams) == 1:

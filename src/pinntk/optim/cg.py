@@ -52,6 +52,15 @@ def conjugate_gradients(
 
     Raises:
         FloatingPointError: the first product is not finite.
+
+    Example::
+
+        >>> A, b = torch.tensor([[4.0, 1.0], [1.0, 3.0]]), torch.tensor([1.0, 2.0])
+        >>> found = conjugate_gradients(A.mv, b, lambda v: v, tolerance=1e-5, max_iterations=10, curvature=1.0)
+        >>> (11 * found.x).round(decimals=3).tolist(), found.iterations, found.ended
+        ([1.0, 7.0], 2, 'tolerance')
+        >>> conjugate_gradients((-A).mv, b, lambda v: v, tolerance=1e-5, max_iterations=10, curvature=1.0).ended
+        'negative curvature'
     """
     x, r = torch.zeros_like(b), b.clone()
     bound = tolerance * float(b.norm())

@@ -20,6 +20,16 @@ class Nystrom:
 
     Frangella, Tropp, Udell, "Randomized Nystrom preconditioning" (SIAM J. Matrix Anal. Appl. 44, 2023), Algorithm 2.1.
     For a positive semi-definite A it lies between 0 and A, and is A itself where its rank reaches that of A.
+
+    Example::
+
+        >>> A = torch.diag(torch.tensor([4.0, 1.0, 0.0], dtype=torch.float64))
+        >>> approximation = Nystrom.of(A.matmul, 3, rank=2, generator=np.random.default_rng(0))
+        >>> approximation.eigenvalues.round(decimals=6).tolist()  # the rank is that of A
+        [4.0, 1.0]
+        >>> v = approximation.precondition(torch.ones(3, dtype=torch.float64), mu=1.0)
+        >>> v.round(decimals=6).tolist()  # (lambda_2 + mu) / (lambda + mu), 1 beyond the two eigenvectors
+        [0.4, 1.0, 1.0]
     """
 
     U: Tensor

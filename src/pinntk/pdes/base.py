@@ -27,6 +27,15 @@ class PDE(Problem):
     Class attributes besides those of `Problem`: ``evaluation_shape``, points per coordinate of the evaluation grid,
     ends included; ``Discretization``, the settings of the discrete form, None where there is none.
     `pinntk.pdes.declaration` checks them before a run begins.
+
+    Example::
+
+        >>> from pinntk.pdes.convection import Convection
+        >>> pde = Convection(beta=2.0)
+        >>> pde.parameters(), pde.evaluation_points().shape  # 257 x 101
+        ({'beta': 2.0}, (25957, 2))
+        >>> [round(float(axis[-1]), 4) for axis in pde.evaluation_axes()]  # 2 pi and 1
+        [6.2832, 1.0]
     """
 
     evaluation_shape: ClassVar[tuple[int, ...]] = (257, 101)
@@ -87,7 +96,20 @@ class PDE(Problem):
 
 
 class ExactPDE(PDE):
-    """A problem whose solution is known in closed form."""
+    """A problem whose solution is known in closed form.
+
+    Example::
+
+        >>> class Decay(ExactPDE):
+        ...     name = "decay"
+        ...     coordinates, lower, upper, evaluation_shape = ("t",), (0.0,), (1.0,), (3,)
+        ...     def terms(self):
+        ...         return (Term("residual", "interior", ("u", "u_t"), lambda s: s["u_t"] + s["u"]),)
+        ...     def solution(self, x):
+        ...         return torch.exp(-x[:, 0])
+        >>> Decay().reference().values.round(4).tolist()
+        [1.0, 0.6065, 0.3679]
+    """
 
     @abstractmethod
     def solution(self, x: Tensor) -> Tensor:

@@ -33,6 +33,13 @@ class Burgers(PDE):
     """``u_t + u u_x = nu u_xx`` on [-1, 1] x [0, 1], ``u(x, 0) = -sin pi x``, ``u(+-1, t) = 0``; reference: Cole-Hopf.
 
     The paper's Table 1 prints nu = pi/100; every published figure of its row is for 0.01/pi, the default here.
+
+    Example::
+
+        >>> equation = Burgers(nu=0.5).terms()[0]
+        >>> u, u_x, u_t, u_xx = torch.tensor([[2.0], [3.0], [1.0], [4.0]])
+        >>> equation.of_derivatives({"u": u, "u_x": u_x, "u_t": u_t, "u_xx": u_xx}).tolist()  # 1 + 2 * 3 - 0.5 * 4
+        [5.0]
     """
 
     name: ClassVar[str] = "burgers"
@@ -68,6 +75,14 @@ class BurgersDiscrete(Evolution):
 
     ``x(s) = s - stretch/pi sin(pi s)``, s uniform: like the solution, x is odd about s = 0 and both walls, so that the
     solution is a smooth odd function of s and stencils may reach across the walls.
+
+    Example::
+
+        >>> from pinntk.pdes.references import burgers
+        >>> discrete = Burgers(nu=0.1).discretize(BurgersDiscretization(cells=32, stretch=0.5, time_steps=50))
+        >>> x, t = discrete.nodes.T
+        >>> np.allclose(discrete.solve().ravel(), burgers(x, t, 0.1).values, atol=1e-3)
+        True
     """
 
     settings: BurgersDiscretization

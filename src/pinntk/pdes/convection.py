@@ -34,6 +34,15 @@ class Convection(ExactPDE):
     """``u_t + beta u_x = 0`` on [0, 2 pi] x [0, 1], ``u(x, 0) = sin x``, ``u(0, t) = u(2 pi, t)``.
 
     Solution ``sin(x - beta t)``.
+
+    Example::
+
+        >>> pde = Convection(beta=3.0)
+        >>> equation = pde.terms()[0]
+        >>> equation.of_derivatives({"u_t": torch.tensor([-2.0]), "u_x": torch.tensor([1.0])}).tolist()  # -2 + 3
+        [1.0]
+        >>> round(pde.solution(torch.tensor([[math.pi / 2 + 3, 1.0]])).item(), 6)
+        1.0
     """
 
     name: ClassVar[str] = "convection"
@@ -59,7 +68,15 @@ class Convection(ExactPDE):
 
 
 class ConvectionDiscrete(Evolution):
-    """``u' = -beta D u`` on the circle; the last node is the first one's image, ``u_cells - u_0 = 0``."""
+    """``u' = -beta D u`` on the circle; the last node is the first one's image, ``u_cells - u_0 = 0``.
+
+    Example::
+
+        >>> discrete = Convection(beta=2.0).discretize(ConvectionDiscretization(cells=8, time_steps=40))
+        >>> exact = np.sin(discrete.x - 2 * discrete.times[:, None])
+        >>> np.allclose(discrete.solve(), exact, atol=1e-6)
+        True
+    """
 
     def __init__(self, settings: ConvectionDiscretization, beta: float) -> None:
         cells = settings.cells

@@ -25,6 +25,15 @@ class Heat2D(PDE):
     ``f = (1 + 2 sin(pi t / 4)) sin(m1 pi x) sin(m2 pi y)``, ``u(x, y, 0) = sin 4 pi x sin 3 pi y``, D = 0.001. No
     closed form: the reference is a sine-spectral solution. u = 0 has zero residual and satisfies the sides: that is
     where an unpreconditioned network goes.
+
+    Example::
+
+        >>> equation = Heat2D().terms()[0]
+        >>> x = torch.tensor([[1 / 8, 1 / 4, 0.0]])  # sin 4 pi x sin 2 pi y = 1
+        >>> values = {"u": torch.tensor([math.sqrt(math.pi / 2)]), "u_t": torch.tensor([5.0])}  # sin(u^2) = 1
+        >>> values |= {"u_xx": torch.zeros(1), "u_yy": torch.zeros(1)}
+        >>> equation.of_derivatives(values, *equation.fields(x)).round(decimals=4).tolist()
+        [0.0]
     """
 
     name: ClassVar[str] = "heat2d"

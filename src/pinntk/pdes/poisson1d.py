@@ -34,7 +34,15 @@ class Poisson1DDiscretization(LineSettings):
 
 
 class Poisson1D(ExactPDE):
-    """``u_xx = -(a pi)^2 sin(a pi x)`` on [0, 1], ``u = 0`` at the ends; solution ``sin(a pi x)`` (paper, Lemma 2)."""
+    """``u_xx = -(a pi)^2 sin(a pi x)`` on [0, 1], ``u = 0`` at the ends; solution ``sin(a pi x)`` (paper, Lemma 2).
+
+    Example::
+
+        >>> pde, x = Poisson1D(a=1), torch.tensor([[0.5]], dtype=torch.float64)
+        >>> equation, boundary = pde.terms()
+        >>> equation.of_derivatives({"u_xx": -(math.pi**2) * pde.solution(x)}, *equation.fields(x)).tolist()
+        [0.0]
+    """
 
     name: ClassVar[str] = "poisson1d"
     coordinates: ClassVar[tuple[str, ...]] = ("x",)
@@ -66,6 +74,13 @@ class Poisson1DDiscrete(Line):
 
     Raises:
         ValueError: the grid cannot hold f.
+
+    Example::
+
+        >>> pde = Poisson1D(a=2)
+        >>> discrete = pde.discretize(Poisson1DDiscretization(cells=12, space="spectral"))
+        >>> np.allclose(discrete.solve()[0], np.sin(2 * math.pi * discrete.x))
+        True
     """
 
     settings: Poisson1DDiscretization

@@ -34,6 +34,16 @@ class Reaction(ExactPDE):
 
     ``h(x) = exp(-(x - pi)^2 / (2 (pi/4)^2))``; solution ``h e^{rho t} / (h e^{rho t} + 1 - h)``. It is periodic in
     value only: its slope jumps across x = 0, so a network that is periodic in x cannot reach it.
+
+    Example::
+
+        >>> pde = Reaction(rho=4.0)
+        >>> equation = pde.terms()[0]
+        >>> equation.of_derivatives({"u": torch.tensor([0.5]), "u_t": torch.tensor([1.0])}).tolist()  # 1 - 4/4
+        [0.0]
+        >>> x = torch.tensor([[math.pi / 4, 0.0]])
+        >>> round(pde.solution(x).item(), 4)  # exp(-9/2): three widths from the middle
+        0.0111
     """
 
     name: ClassVar[str] = "reaction"
@@ -67,6 +77,13 @@ class ReactionDiscrete(Evolution):
     """``u' = rho u (1 - u)`` at every node by itself.
 
     The initial values agree at both ends, so the periodic condition holds without being asked for.
+
+    Example::
+
+        >>> discrete = Reaction(rho=2.0).discretize(ReactionDiscretization(cells=6, time_steps=40))
+        >>> u = Reaction(rho=2.0).solution(torch.from_numpy(discrete.nodes)).numpy()
+        >>> np.allclose(discrete.solve().ravel(), u, atol=1e-6)
+        True
     """
 
     settings: ReactionDiscretization

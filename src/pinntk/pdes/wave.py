@@ -37,6 +37,15 @@ class Wave(ExactPDE):
 
     Solution ``sin(pi x) cos(sqrt(C) pi t) + sin(a pi x) cos(a sqrt(C) pi t)/2``; a is a whole number, or the ends
     would not hold.
+
+    Example::
+
+        >>> pde = Wave(a=2, C=4.0)
+        >>> pde.terms()[0].of_derivatives({"u_tt": torch.tensor([9.0]), "u_xx": torch.tensor([2.0])}).tolist()
+        [1.0]
+        >>> u = pde.solution(torch.tensor([[0.25, 0.0], [0.25, 0.5]]))  # sin(pi/4) + 1/2, -sin(pi/4) + 1/2
+        >>> [round(value, 3) for value in u.tolist()]
+        [1.207, -0.207]
     """
 
     name: ClassVar[str] = "wave"
@@ -78,6 +87,14 @@ class WaveDiscrete(Line):
 
     Raises:
         ValueError: the grid cannot hold the initial values, or the scheme is not stable on it.
+
+    Example::
+
+        >>> pde = Wave(a=2)
+        >>> discrete = pde.discretize(WaveDiscretization(cells=8, time_steps=64))
+        >>> u = pde.solution(torch.from_numpy(discrete.nodes)).numpy()
+        >>> np.allclose(discrete.solve().ravel(), u, atol=1e-3)
+        True
     """
 
     settings: WaveDiscretization

@@ -139,6 +139,20 @@ class FactoredJacobian:
         names: of the terms.
         slices: of each term's rows.
         shape: (N, P).
+
+    Example::
+
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.residuals import Residuals
+        >>> network = Network(NetworkSettings(width=1, depth=1, normalize=False), ["x"], [0.0], [1.0])
+        >>> network.assign(torch.tensor([1.0, math.atanh(0.5) - 2, 4.0, 0.0]))  # w, b, v, c of v tanh(w x + b) + c
+        >>> residuals, x = Residuals(Poisson1D(), network), torch.tensor([[2.0]])
+        >>> J = FactoredJacobian.of(residuals, residuals.prepare({"interior": x, "boundary": x}))
+        >>> J.dense()[1].round(decimals=4).tolist()  # of the boundary's residual u
+        [6.0, 3.0, 0.5, 1.0]
+        >>> [bool(trace.isclose(row @ row)) for trace, row in zip(J.traces().values(), J.dense())]
+        [True, True]
     """
 
     def __init__(self, parameters: int, factors: Mapping[str, list[LayerFactors]]) -> None:

@@ -25,7 +25,13 @@ REGIONS = ("interior", "initial", "boundary", "periodic")
 
 
 class PointSettings(BaseModel):
-    """How many points, drawn how and how often."""
+    """How many points, drawn how and how often.
+
+    Example::
+
+        >>> PointSettings(interior=1000, by_residual=0.25).count_by_residual(1000)
+        250
+    """
 
     model_config = STRICT
     interior: Count = 10_000
@@ -86,12 +92,24 @@ _SAMPLERS: dict[str, Callable[[int, int, np.random.Generator], Array]] = {
 
 
 def unit_points(sampling: str, n: int, d: int, rng: np.random.Generator) -> Array:
-    """Points of the unit cube [0, 1)^d, float64, drawn as ``points.sampling`` says: (n, d), ``grid`` about as many."""
+    """Points of the unit cube [0, 1)^d, float64, drawn as ``points.sampling`` says: (n, d), ``grid`` about as many.
+
+    Example::
+
+        >>> unit_points("grid", 4, 2, np.random.default_rng(0)).tolist()
+        [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]
+    """
     return _SAMPLERS[sampling](n, d, rng)
 
 
 def regions_of(coordinates: Sequence[str]) -> tuple[str, ...]:
-    """The regions that a problem with these coordinates has: ``initial`` needs a t, the faces a space coordinate."""
+    """The regions that a problem with these coordinates has: ``initial`` needs a t, the faces a space coordinate.
+
+    Example::
+
+        >>> regions_of(("x",)), regions_of(("t",))
+        (('interior', 'boundary', 'periodic'), ('interior', 'initial'))
+    """
     space, time = any(c != "t" for c in coordinates), "t" in coordinates
     has = {"interior": True, "initial": time, "boundary": space, "periodic": space}
     return tuple(region for region in REGIONS if has[region])
@@ -127,6 +145,15 @@ def sample(
 
     Raises:
         ValueError: a region is not one of `regions_of`.
+
+    Example::
+
+        >>> settings = PointSettings(interior=4, initial=2, boundary=2, sampling="grid")
+        >>> drawn = sample(settings, ("x", "t"), [-1.0, 0.0], [1.0, 1.0], ["initial", "periodic"], seed=0)
+        >>> drawn["initial"].tolist()
+        [[-0.5, 0.0], [0.5, 0.0]]
+        >>> drawn["periodic"].tolist()  # two points and their images
+        [[-1.0, 0.25], [-1.0, 0.75], [1.0, 0.25], [1.0, 0.75]]
     """
     known = regions_of(coordinates)
     if unknown := [region for region in regions if region not in known]:
@@ -170,7 +197,14 @@ def sample(
 def candidates(
     settings: PointSettings, lower: Sequence[float], upper: Sequence[float], *, seed: int, draw: int
 ) -> Array:
-    """Interior points among which ``by_residual`` draws: (`CANDIDATES` times their number, d), uniform."""
+    """Interior points among which ``by_residual`` draws: (`CANDIDATES` times their number, d), uniform.
+
+    Example::
+
+        >>> points = candidates(PointSettings(interior=10, by_residual=0.5), [2.0], [3.0], seed=0, draw=1)
+        >>> points.shape, bool(((points >= 2) & (points < 3)).all())
+        ((40, 1), True)
+    """
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     count = CANDIDATES * settings.count_by_residual(settings.interior)
     return low + (high - low) * np.random.default_rng([seed, draw, len(REGIONS)]).random((count, len(low)))
@@ -189,6 +223,12 @@ def redrawn(drawn: Points, among: Points, size: Array, count: int, *, seed: int,
 
     Returns:
         The same shape and dtype as ``drawn``; ``drawn`` itself where there is nothing to tell candidates apart by.
+
+    Example::
+
+        >>> size = np.array([0.0, 5.0, 0.0])
+        >>> redrawn(np.array([10, 11, 12]), np.array([20, 21, 22]), size, 1, seed=0, draw=1).tolist()
+        [10, 11, 21]
     """
     total = float(size.sum())
     if not count or not 0 < total < np.inf:

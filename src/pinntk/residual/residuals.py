@@ -22,7 +22,17 @@ Normalization = Literal["sum", "mean"]
 
 @dataclass(frozen=True)
 class Batch:
-    """One region's points, ready for the network: what does not depend on the parameters is computed once."""
+    """One region's points, ready for the network: what does not depend on the parameters is computed once.
+
+    Example::
+
+        >>> x = torch.tensor([[0.0], [0.5], [1.0], [1.5]])
+        >>> batch = Batch(x, x[None], ())
+        >>> [part.points.flatten().tolist() for part in batch.split(2)]
+        [[0.0, 0.5], [1.0, 1.5]]
+        >>> [part.points.flatten().tolist() for part in batch.split(2, pairs=True)]
+        [[0.0, 1.0], [0.5, 1.5]]
+    """
 
     points: Tensor
     """(N, d); for a periodic region N/2 points and their N/2 images."""
@@ -64,6 +74,18 @@ class Residuals:
         pde: the problem.
         network: the network.
         terms: other terms than the problem's own.
+
+    Example::
+
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> network = Network(NetworkSettings(width=1, depth=1), ["x"], [0.0], [1.0])
+        >>> network.assign(torch.tensor([0.0, 0.0, 0.0, 2.0]))  # u = 2
+        >>> residuals = Residuals(Poisson1D(a=4), network)  # u_xx = -(4 pi)^2 sin 4 pi x, u = 0 at the ends
+        >>> x = torch.tensor([[1 / 8]], dtype=torch.float64)
+        >>> r = residuals(residuals.prepare({"interior": x, "boundary": torch.zeros_like(x)}))
+        >>> round(r["residual"].item() / math.pi**2, 4), r["boundary"].item()
+        (16.0, 2.0)
     """
 
     def __init__(self, pde: Problem, network: Network, terms: Sequence[Term] | None = None) -> None:
@@ -122,6 +144,12 @@ def _placed(fields: tuple[Tensor, ...], points: Tensor) -> tuple[Tensor, ...]:
 def term_losses(residuals: Sequence[Tensor], normalization: Normalization) -> Tensor:
     """Loss of each term: ``sum``: 1/2 sum r^2 (the paper's L_b, L_r); ``mean``: mean r^2 (most published numbers).
     (T,).
+
+    Example::
+
+        >>> r = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        >>> term_losses([r], "sum").tolist(), term_losses([r], "mean").tolist()
+        ([15.0], [7.5])
     """
     if normalization == "sum":
         return torch.stack([r.square().sum() / 2 for r in residuals])

@@ -20,13 +20,28 @@ SMALL = 64
 
 
 def spectral_norm(matrix: Tensor) -> float:
-    """Largest absolute eigenvalue of a symmetric matrix; nan of one without rows."""
+    """Largest absolute eigenvalue of a symmetric matrix; nan of one without rows.
+
+    Example::
+
+        >>> round(spectral_norm(torch.tensor([[0.0, 2.0], [2.0, -3.0]])), 4)  # eigenvalues 1 and -4
+        4.0
+    """
     return float(torch.linalg.eigvalsh(matrix).abs().max()) if len(matrix) else math.nan
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of a kernel, or of one of its diagonal blocks; all figures of a block without rows are nan."""
+    """Eigenvalues of a kernel, or of one of its diagonal blocks; all figures of a block without rows are nan.
+
+    Example::
+
+        >>> spectrum = Spectrum.of(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+        >>> round(spectrum.largest, 4), round(spectrum.smallest, 4)
+        (3.0, 1.0)
+        >>> round(Spectrum.of(torch.eye(5)).effective_rank, 4)
+        5.0
+    """
 
     values: Tensor
     """(N,), the largest first; those that rounding made negative are 0."""
@@ -68,6 +83,15 @@ class SymmetricOperator(ABC):
     Attributes:
         shape: (P, P).
         products: with vectors so far.
+
+    Example::
+
+        >>> class Scaled(SymmetricOperator):
+        ...     def _product(self, v):
+        ...         return torch.tensor([1.0, -4.0]) * v
+        >>> operator = Scaled(torch.zeros(2), 2)
+        >>> (operator @ torch.tensor([1.0, 1.0])).tolist(), operator.dense().tolist(), operator.products
+        ([1.0, -4.0], [[1.0, 0.0], [0.0, -4.0]], 3)
     """
 
     def __init__(self, like: Tensor, size: int) -> None:
@@ -117,6 +141,14 @@ def norm(operator: SymmetricOperator, tolerance: float = 1e-6) -> float:
     Args:
         operator: the matrix.
         tolerance: of the eigenvector's residual, relative to the eigenvalue, whose own error is about its square.
+
+    Example::
+
+        >>> class Scaled(SymmetricOperator):
+        ...     def _product(self, v):
+        ...         return torch.arange(-100.0, 50.0, dtype=v.dtype) * v
+        >>> round(norm(Scaled(torch.zeros(1, dtype=torch.float64), 150)), 4)
+        100.0
     """
     size = operator.shape[0]
     start = np.random.default_rng(0).standard_normal(size)
@@ -137,7 +169,13 @@ def norm(operator: SymmetricOperator, tolerance: float = 1e-6) -> float:
 
 
 def share_of_entries(matrix: Tensor, tolerance: float) -> float:
-    """Share of the entries whose size is above ``tolerance`` times the largest; small for a sparse matrix."""
+    """Share of the entries whose size is above ``tolerance`` times the largest; small for a sparse matrix.
+
+    Example::
+
+        >>> share_of_entries(torch.tensor([[1.0, 0.5], [0.5, -10.0]]), tolerance=0.1)
+        0.25
+    """
     sizes = matrix.abs()
     return float((sizes > tolerance * sizes.max()).double().mean())
 
@@ -158,6 +196,15 @@ def spectral_density(
 
     Returns:
         nodes and weights, (probes, steps) each; the weights add up to 1, and are 0 where a Krylov space ended early.
+
+    Example::
+
+        >>> class Scaled(SymmetricOperator):
+        ...     def _product(self, v):
+        ...         return torch.tensor([1.0, 2.0, 3.0, -4.0], dtype=v.dtype) * v
+        >>> nodes, weights = spectral_density(Scaled(torch.zeros(1, dtype=torch.float64), 4), probes=3)
+        >>> [round(float((weights * nodes**k).sum()), 6) for k in (0, 1, 2)]  # 1, Tr H / P, Tr H^2 / P
+        [1.0, 0.5, 7.5]
     """
     size = operator.shape[0]
     if min(probes, steps) < 1:

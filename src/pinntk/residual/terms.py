@@ -23,7 +23,19 @@ def no_fields(x: Tensor) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Term:
-    """One named part of the residual function, for example "residual" or "initial"."""
+    """One named part of the residual function, for example "residual" or "initial".
+
+    Example::
+
+        >>> from pinntk.network.streams import Operator
+        >>> heat = Operator("L", {"u_t": 1.0, "u_xx": -0.5})
+        >>> term = Term("residual", "interior", (heat,), lambda s, f: s["L"] - f, lambda x: (x[:, 0],))
+        >>> term.derivatives
+        ('u_t', 'u_xx')
+        >>> values = {"u_t": torch.tensor([3.0]), "u_xx": torch.tensor([4.0])}
+        >>> term.of_derivatives(values, *term.fields(torch.tensor([[0.25, 0.0]]))).tolist()  # u_t - u_xx/2 - x
+        [0.75]
+    """
 
     name: str
     region: Region
@@ -49,18 +61,36 @@ class Term:
 
 
 def periodic(values: dict[str, Tensor]) -> Tensor:
-    """Residual of a periodic condition: u on the lower face minus u at the image on the upper one."""
+    """Residual of a periodic condition: u on the lower face minus u at the image on the upper one.
+
+    Example::
+
+        >>> periodic({"u": torch.tensor([5.0, 7.0, 4.0, 9.0])}).tolist()  # two points, then their images
+        [1.0, -2.0]
+    """
     lower, upper = values["u"].chunk(2)
     return lower - upper
 
 
 def value(values: dict[str, Tensor], data: Tensor) -> Tensor:
-    """Residual of a prescribed value: u - data."""
+    """Residual of a prescribed value: u - data.
+
+    Example::
+
+        >>> value({"u": torch.tensor([3.0])}, torch.tensor([1.0])).tolist()
+        [2.0]
+    """
     return values["u"] - data
 
 
 def vanishing(values: dict[str, Tensor]) -> Tensor:
-    """Residual of u = 0."""
+    """Residual of u = 0.
+
+    Example::
+
+        >>> vanishing({"u": torch.tensor([3.0])}).tolist()
+        [3.0]
+    """
     return values["u"]
 
 
@@ -69,6 +99,18 @@ class Problem(BaseModel, ABC):
 
     Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
     the box. Fields of a subclass are its coefficients.
+
+    Example::
+
+        >>> class Decay(Problem):
+        ...     name = "decay"
+        ...     coordinates, lower, upper = ("t",), (0.0,), (1.0,)
+        ...     rate: float = 2.0
+        ...     def terms(self):
+        ...         equation = Term("residual", "interior", ("u", "u_t"), lambda s: s["u_t"] + self.rate * s["u"])
+        ...         return equation, Term("initial", "initial", ("u",), lambda s: s["u"] - 1)
+        >>> Decay(rate=3.0).regions()
+        ('interior', 'initial')
     """
 
     model_config = STRICT

@@ -1,0 +1,82 @@
+"""The examples in the docstrings of the mathematics: they run, and every public name has one."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import io
+import math
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pinntk
+
+PACKAGES = ("common", "network", "residual", "discrete", "pdes", "optim")
+MODULES = [
+    f"pinntk.{package}.{module.name}"
+    for package in PACKAGES
+    for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]) / package)])
+]
+PUBLIC = {
+    "common.arrays": "l2re",
+    "common.errors": "BadInput Arguments allowed no_room refusing show",
+    "common.settings": "Settings without_effect",
+    "network.features": "DecayFeature Features FrequencyFeature ModeFeature NetworkSettings PeriodicFeature",
+    "network.network": "Network",
+    "network.streams": "Operator Streams tanh_cotangents tanh_streams",
+    "residual.ntk": "FactoredJacobian",
+    "residual.points": "PointSettings candidates redrawn regions_of sample unit_points",
+    "residual.residuals": "Batch Residuals term_losses",
+    "residual.spectra": "Spectrum SymmetricOperator norm share_of_entries spectral_density spectral_norm",
+    "residual.terms": "Problem Term periodic value vanishing",
+    "discrete.conditioning": "ConditionNumbers norm",
+    "discrete.difference": "first_derivative_order4 first_derivative_spectral lagrange_stencil lagrange_weights"
+    " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"
+    " sine_interpolation trigonometric_interpolation with_walls",
+    "discrete.discretization": "DiscreteProblem apply_inverse",
+    "discrete.line": "Evolution EvolutionSettings Line",
+    "discrete.preconditioner": "BlockTriangular Blocks",
+    "discrete.theorem1": "Theorem1 forcing",
+    "pdes.base": "PDE ExactPDE",
+    "pdes.burgers": "Burgers BurgersDiscrete",
+    "pdes.convection": "Convection ConvectionDiscrete",
+    "pdes.heat2d": "Heat2D",
+    "pdes.poisson1d": "Poisson1D Poisson1DDiscrete",
+    "pdes.reaction": "Reaction ReactionDiscrete",
+    "pdes.references": "burgers",
+    "pdes.wave": "Wave WaveDiscrete",
+    "optim.cg": "conjugate_gradients",
+    "optim.nystrom": "Nystrom",
+}
+"""What users of the library import from each module."""
+
+
+def known(module: ModuleType) -> dict[str, Any]:
+    """What an example may use without importing it: numpy, torch, math, and the names of its own module."""
+    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    return {"np": np, "torch": torch, "math": math, **own}
+
+
+def examples(module: ModuleType) -> dict[str, doctest.DocTest]:
+    """A module's docstrings that hold examples, by the name inside the module."""
+    found = doctest.DocTestFinder(exclude_empty=True).find(module, globs=known(module))
+    return {test.name.removeprefix(f"{module.__name__}."): test for test in found if test.examples}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name: str) -> None:
+    for test in examples(importlib.import_module(name)).values():
+        report = io.StringIO()
+        result = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(test, out=report.write)
+        assert result.failed == 0, report.getvalue()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_an_example(name: str) -> None:
+    assert set(PUBLIC[name].split()) <= examples(importlib.import_module(f"pinntk.{name}")).keys()
