@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 from pinntk.callbacks.files import write_figure
 from pinntk.callbacks.measurement import Measurement
 from pinntk.common.errors import BadInput
+from pinntk.common.files import write_json
 from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, UnsolvedError
 from pinntk.discrete.preconditioner import FACTORS, PreconditionerError
@@ -139,10 +138,7 @@ class Conditioning(Measurement):
         return record
 
     def finish(self, method: Method) -> None:
-        path = self.folder / self.file
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.found, indent=1) + "\n")
-        os.replace(part, path)
+        write_json(self.folder / self.file, self.found)
         if "plain" in self.found:
             write_figure(self.folder / "conditioning.png", draw(self.found))
 

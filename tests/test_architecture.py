@@ -94,7 +94,10 @@ def test_who_looks_at_runs_reads_files_only(name: str) -> None:
 
 def test_references_stand_alone() -> None:
     found = imports(MODULES["pdes.references"])
-    assert {module for module in found if module.startswith("pinntk")} == {"pinntk.common.arrays"}
+    assert {module for module in found if module.startswith("pinntk")} == {
+        "pinntk.common.arrays",
+        "pinntk.common.files",
+    }
     assert not {module.split(".")[0] for module in found} & {"torch", "pytorch_lightning", "pydantic"}
 
 

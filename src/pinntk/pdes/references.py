@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from scipy.fft import dstn
 
 from pinntk.common.arrays import Array
+from pinntk.common.files import write_atomically
 
 BURGERS_AGREEMENT = 1e-11  # two successive rules must agree to this, absolute, at every point
 BURGERS_MAX_NODES = 16_384
@@ -286,11 +286,5 @@ def _cached(
     arrays = compute()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_atomically(path, lambda unfinished: np.savez(unfinished, allow_pickle=False, **arrays))
     return arrays
