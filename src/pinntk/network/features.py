@@ -8,17 +8,16 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 from torch import Tensor, nn
 
-from pinntk.common.settings import STRICT, Positive
+from pinntk.common.settings import Positive, Strict
 from pinntk.network.streams import Streams
 
 
-class PeriodicFeature(BaseModel):
+class PeriodicFeature(Strict):
     """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics."""
 
-    model_config = STRICT
     kind: Literal["periodic"]
     input: str
     period: Positive
@@ -32,10 +31,9 @@ class PeriodicFeature(BaseModel):
         return [2 * math.pi * k / self.period for k in range(1, self.harmonics + 1)]
 
 
-class FrequencyFeature(BaseModel):
+class FrequencyFeature(Strict):
     """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega."""
 
-    model_config = STRICT
     kind: Literal["frequencies"]
     input: str
     frequencies: Annotated[list[Positive], Field(min_length=1)]
@@ -47,20 +45,18 @@ class FrequencyFeature(BaseModel):
         return self.frequencies
 
 
-class DecayFeature(BaseModel):
+class DecayFeature(Strict):
     """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate."""
 
-    model_config = STRICT
     kind: Literal["decay"]
     input: str
     times: Annotated[list[Positive], Field(min_length=1)]
     replace: StrictBool = False
 
 
-class ModeFeature(BaseModel):
+class ModeFeature(Strict):
     """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values."""
 
-    model_config = STRICT
     kind: Literal["mode"]
     frequencies: Annotated[dict[str, Positive], Field(min_length=1)]
     """Coordinate -> angular frequency omega."""
@@ -69,17 +65,16 @@ class ModeFeature(BaseModel):
 Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature | ModeFeature, Field(discriminator="kind")]
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Strict):
     """Shape, initialisation and inputs of the network."""
 
-    model_config = STRICT
     width: Annotated[StrictInt, Field(ge=1, le=100_000)] = 50
     depth: Annotated[StrictInt, Field(ge=1, le=100)] = 3
     """Number of hidden layers."""
     parametrization: Literal["standard", "ntk"] = "standard"
     normalize: StrictBool = True
     """Map the coordinates to [-1, 1]."""
-    features: list[Feature] = []
+    features: list[Feature] = Field(default_factory=list)
 
     def periods(self) -> dict[str, float]:
         """The period that the features give every such network, by coordinate; those without one are left out.

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel
 from torch import Tensor
 
-from pinntk.common.settings import STRICT
+from pinntk.common.settings import Strict
 from pinntk.network.streams import Operator
 
 Region = Literal["interior", "initial", "boundary", "periodic"]
@@ -64,14 +63,12 @@ def vanishing(values: dict[str, Tensor]) -> Tensor:
     return values["u"]
 
 
-class Problem(BaseModel, ABC):
+class Problem(Strict, ABC):
     """A box and residual terms in it: all that kernels, losses and Hessians know of a problem.
 
     Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
     the box. Fields of a subclass are its coefficients.
     """
-
-    model_config = STRICT
 
     name: ClassVar[str]
     coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
