@@ -131,11 +131,6 @@ class SineSeries:
         series: Array = _sines(x, self.x_modes) @ self.coefficients @ _sines(y, self.y_modes).T
         return np.ascontiguousarray(np.moveaxis(series, 0, -1))
 
-    def at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
-        """Values at the points (x_i, y_i), x and y of shape (n,), at all times: shape (n, T)."""
-        in_x, in_y = _sines(x, self.x_modes), _sines(y, self.y_modes)
-        return np.stack([np.sum(in_x @ c * in_y, axis=1) for c in self.coefficients], axis=1)
-
 
 def _sines(x: npt.ArrayLike, modes: Array) -> Array:
     # Half waves are taken off first: exact zeros at x = 1, and no digits lost in the argument of high modes.
