@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from pinntk.common.files import write_atomically
+
 
 class TimedCheckpoint(pl.Callback):
     """Saves the whole training state every so many seconds and when training ends, for whatever orderly reason.
 
-    The file is written beside its place and renamed, so that it is whole at any moment.
+    The file is whole at any moment.
 
     Args:
         path: the checkpoint.
@@ -39,12 +40,5 @@ class TimedCheckpoint(pl.Callback):
         for logger in trainer.loggers:
             logger.save()  # first, so that the log never ends before the state from which it goes on
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".part")
-        try:
-            trainer.save_checkpoint(temporary)
-            with temporary.open("r+b") as file:  # to be written, as Windows wants it
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)  # half of one, where the disk is full
+        write_atomically(self.path, trainer.save_checkpoint)
         self._last = time.monotonic()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,8 +11,9 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
-from pinntk.callbacks.measurement import Measurement
+from pinntk.callbacks.measurement import Measurement, log
 from pinntk.common.errors import BadInput
+from pinntk.common.files import write_json
 from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, UnsolvedError
 from pinntk.discrete.preconditioner import FACTORS, PreconditionerError
@@ -45,6 +44,7 @@ class Conditioning(Measurement):
     """
 
     file = "conditioning.json"
+    deciding = ("drop_tolerances", "discretization")
 
     def __init__(
         self,
@@ -59,13 +59,9 @@ class Conditioning(Measurement):
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every={every}: must be a whole number, at least 1")
         super().__init__(folder, every)
-        self.drop_tolerances = tuple(drop_tolerances)
-        self.overrides = dict(discretization or {})
-        self.found: dict[str, Any] = {}
+        self.drop_tolerances = list(drop_tolerances)
+        self.discretization = dict(discretization or {})
         self._theorem1: Theorem1 | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        return {"drop_tolerances": list(self.drop_tolerances), "discretization": self.overrides}
 
     def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
         self._problem(pde, discretization)
@@ -85,8 +81,7 @@ class Conditioning(Measurement):
         series = self.found["theorem1"]
         for name, value in (("iteration", method.iteration), ("left", sides.left), ("right", sides.right)):
             series[name].append(value)
-        for logger in method.loggers:
-            logger.log_metrics({"theorem1_left": sides.left, "theorem1_right": sides.right}, step=method.iteration)
+        log(method, {"theorem1_left": sides.left, "theorem1_right": sides.right})
 
     def _make_theorem1(self, pde: PDE) -> Theorem1 | None:
         """None where there is nothing to measure."""
@@ -109,7 +104,7 @@ class Conditioning(Measurement):
         given = {} if discretization is None else discretization.model_dump()
         key = "callbacks.conditioning.discretization"
         try:
-            settings = kind.model_validate(given | self.overrides)
+            settings = kind.model_validate(given | self.discretization)
             return settings, pde.discretize(settings)
         except ValidationError as error:
             found = error.errors(include_url=False)
@@ -139,18 +134,9 @@ class Conditioning(Measurement):
         return record
 
     def finish(self, method: Method) -> None:
-        path = self.folder / self.file
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.found, indent=1) + "\n")
-        os.replace(part, path)
+        write_json(self.path, self.found)
         if "plain" in self.found:
-            write_figure(self.folder / "conditioning.png", draw(self.found))
-
-    def record(self) -> dict[str, Any]:
-        return self.found
-
-    def restore(self, record: Mapping[str, Any]) -> None:
-        self.found = dict(record)
+            write_figure(self.picture, draw(self.found))
 
 
 def draw(record: Mapping[str, Any]) -> Figure:

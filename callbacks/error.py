@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from pinntk.callbacks.measurement import log
 from pinntk.common.arrays import l2re
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
@@ -50,8 +51,7 @@ class ErrorAgainstReference(pl.Callback):
             self.l2re_at_lowest_loss = None
         elif loss < self._lowest:
             self._lowest, self.l2re_at_lowest_loss = loss, self.l2re
-        for logger in method.loggers:
-            logger.log_metrics({"l2re": self.l2re, "seconds": method.seconds}, step=method.iteration)
+        log(method, {"l2re": self.l2re, "seconds": method.seconds})
 
     def state_dict(self) -> dict[str, Any]:
         return {

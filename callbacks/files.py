@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from pinntk.common.arrays import Array
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Another name in the same folder: renamed to ``path`` once it is written, removed where that fails."""
-    part = path.with_suffix(f".part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+from pinntk.common.files import write_atomically
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Compressed, as an .npz file."""
-    with _whole(path) as part:
-        np.savez_compressed(part, **arrays)
+    write_atomically(path, lambda unfinished: np.savez_compressed(unfinished, **arrays))
 
 
 def write_figure(path: Path, figure: Figure) -> None:
     """As a .png file."""
-    with _whole(path) as part:
-        figure.savefig(part, dpi=130)
+    write_atomically(path, lambda unfinished: figure.savefig(unfinished, dpi=130))
 
 
 def write_pixels(path: Path, values: Array, scale: Array) -> None:
     """As a .png file, a pixel for each value, the first row lowest; the colours span the range of ``scale``."""
-    with _whole(path) as part:
-        imsave(part, values, vmin=scale.min(), vmax=scale.max(), origin="lower")
+    colours: dict[str, Any] = {"vmin": scale.min(), "vmax": scale.max(), "origin": "lower"}
+    write_atomically(path, lambda unfinished: imsave(unfinished, values, **colours))

@@ -29,11 +29,15 @@ class Measurement(pl.Callback):
     """
 
     file: ClassVar[str]
-    """What it writes; the name without its ending is the callback's in messages."""
+    """What it writes; the name without its ending is the callback's in messages, and its picture's."""
+    deciding: ClassVar[tuple[str, ...]] = ()
+    """Names of the arguments that decide what is measured: figures with others are no continuation of these."""
 
     def __init__(self, folder: str, every: int) -> None:
         self.folder = Path(folder)
         self.every = every
+        self.found: dict[str, Any] = {}
+        """What has been found so far; a checkpoint keeps it."""
         self.failed = False
         """Whether something that was due could not be had, in this process."""
         self._started = False
@@ -57,17 +61,27 @@ class Measurement(pl.Callback):
     def finish(self, method: Method) -> None:
         """Write what has been found; the training is over, or interrupted."""
 
-    @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """What decides what is measured: figures with other arguments are no continuation of these."""
+        """The values of the arguments that decide what is measured."""
+        return {name: getattr(self, name) for name in self.deciding}
 
-    @abstractmethod
     def record(self) -> dict[str, Any]:
         """What has been found so far, for the checkpoint."""
+        return self.found
 
-    @abstractmethod
     def restore(self, record: Mapping[str, Any]) -> None:
         """Take what ``record`` gave."""
+        self.found = dict(record)
+
+    @property
+    def path(self) -> Path:
+        """Of the file that it writes."""
+        return self.folder / self.file
+
+    @property
+    def picture(self) -> Path:
+        """Of the picture beside it."""
+        return self.path.with_suffix(".png")
 
     # --- when ---------------------------------------------------------------------------------------------------------
 
@@ -121,7 +135,7 @@ class Measurement(pl.Callback):
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        print(f"callbacks.{self.file.split('.')[0]}: {text}", file=sys.stderr, flush=True)
+        print(f"callbacks.{self.path.stem}: {text}", file=sys.stderr, flush=True)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -135,6 +149,17 @@ class Measurement(pl.Callback):
             return
         self._started, self._tried = state_dict["started"], state_dict["tried"]
         self.restore(state_dict["record"])
+
+
+def log(method: Method, figures: Mapping[str, float]) -> None:
+    """Give the run's loggers what has been measured at the method's iteration."""
+    for logger in method.loggers:
+        logger.log_metrics(dict(figures), step=method.iteration)
+
+
+def title(method: Method) -> str:
+    """Of a picture of the method's run."""
+    return f"{method.pde.name}, {method.name}, width {method.network.width}"
 
 
 @contextmanager

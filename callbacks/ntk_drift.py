@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
-from pinntk.callbacks.measurement import Measurement
+from pinntk.callbacks.measurement import Measurement, log, title
 from pinntk.common.arrays import Array
 from pinntk.common.plots import eigenvalues
 from pinntk.methods import Method
@@ -42,6 +41,7 @@ class NTKDrift(Measurement):
     """
 
     file = "ntk_drift.npz"
+    deciding = ("interior", "conditions")
 
     def __init__(
         self, folder: str, every: int = 100, interior: int = 300, conditions: int = 300, keep_kernel: bool = False
@@ -51,31 +51,25 @@ class NTKDrift(Measurement):
         super().__init__(folder, every)
         self.interior, self.conditions = interior, conditions
         self.keep_kernel = keep_kernel
-        self.iterations: list[int] = []
-        self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
-        self._start_kernel: dict[str, Tensor] = {}
-
-    def arguments(self) -> dict[str, Any]:
-        return {"interior": self.interior, "conditions": self.conditions}
+        self.found = {"iterations": [], "figures": {name: [] for name in FIGURES}, "start": {}}
 
     def start(self, method: Method) -> None:
-        self._start_kernel = self.kernel(method)
+        self.found["start"] = self.kernel(method)
         self.measure(method)
 
     def finish(self, method: Method) -> None:
-        ends = self.kernel(method)
+        start, end = self.found["start"], self.kernel(method)
         spectra = {
             f"spectrum_{when}_{name}": Spectrum.of(block).values.numpy()
-            for when, blocks in (("start", self._start_kernel), ("end", ends))
+            for when, blocks in (("start", start), ("end", end))
             for name, block in blocks.items()
         }
-        figures = {name: np.array(values) for name, values in self.figures.items()}
-        arrays: dict[str, Any] = {"iteration": np.array(self.iterations), **figures, **spectra}
+        figures = {name: np.array(values) for name, values in self.found["figures"].items()}
+        arrays: dict[str, Any] = {"iteration": np.array(self.found["iterations"]), **figures, **spectra}
         if self.keep_kernel:
-            arrays["kernel_start"] = self._start_kernel["K"].numpy()
-        write_arrays(self.folder / self.file, arrays)
-        figure = draw(arrays["iteration"], arrays["drift"], spectra, method)
-        write_figure(self.folder / "ntk_drift.png", figure)
+            arrays["kernel_start"] = start["K"].numpy()
+        write_arrays(self.path, arrays)
+        write_figure(self.picture, draw(arrays["iteration"], arrays["drift"], spectra, method))
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
         """K, K_uu and K_rr at the method's current parameters, on the CPU."""
@@ -86,29 +80,23 @@ class NTKDrift(Measurement):
         return {"K": kernel, "K_uu": kernel[~inside][:, ~inside], "K_rr": kernel[inside][:, inside]}
 
     def measure(self, method: Method) -> None:
-        now = self.kernel(method) if self.iterations else self._start_kernel
+        start, figures = self.found["start"], self.found["figures"]
+        now = self.kernel(method) if self.found["iterations"] else start
         spectra = [Spectrum.of(now[name]) for name in BLOCKS]
-        found = {figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]}
-        norms = zip(BLOCKS, self.figures["largest"][0] if self.iterations else found["largest"], strict=True)
-        found = {"drift": [spectral_norm(now[name] - self._start_kernel[name]) / norm for name, norm in norms], **found}
-        self.iterations.append(method.iteration)
-        for figure, values in found.items():
-            self.figures[figure].append(values)
+        measured = {figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]}
+        norms = zip(BLOCKS, figures["largest"][0] if figures["largest"] else measured["largest"], strict=True)
+        drift = [spectral_norm(now[name] - start[name]) / norm for name, norm in norms]
+        measured = {"drift": drift, **measured}
+        self.found["iterations"].append(method.iteration)
+        for figure, values in measured.items():
+            figures[figure].append(values)
         named = {
             f"ntk_{figure}_{name}": value
-            for figure, values in found.items()
+            for figure, values in measured.items()
             for name, value in zip(BLOCKS, values, strict=True)
             if len(now[name])  # K_uu has no rows where a problem has no conditions
         }
-        for logger in method.loggers:
-            logger.log_metrics(named, step=method.iteration)
-
-    def record(self) -> dict[str, Any]:
-        return {"iterations": self.iterations, "figures": self.figures, "start": self._start_kernel}
-
-    def restore(self, record: Mapping[str, Any]) -> None:
-        self.iterations, self._start_kernel = list(record["iterations"]), record["start"]
-        self.figures = {name: list(values) for name, values in record["figures"].items()}
+        log(method, named)
 
 
 def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:
@@ -125,6 +113,5 @@ def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Met
     left.set(xlabel="iteration", ylabel="‖K(0) − K(t)‖₂ / ‖K(0)‖₂", ylim=(0, None))
     left.legend(frameon=False)
     right.legend(frameon=False, fontsize=8)
-    width = getattr(method.network, "width", "")
-    figure.suptitle(f"{method.pde.name}, {method.name}, width {width}")
+    figure.suptitle(title(method))
     return figure

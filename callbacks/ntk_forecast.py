@@ -12,8 +12,6 @@ long that stays within 10 % of the measured residuals. Long for a kernel that ha
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
-from pinntk.callbacks.measurement import Measurement
+from pinntk.callbacks.measurement import Measurement, log, title
 from pinntk.common.arrays import Array
 from pinntk.methods import Method
 from pinntk.residual.ntk import FactoredJacobian
@@ -51,6 +49,7 @@ class NTKForecast(Measurement):
     """
 
     file = "ntk_forecast.npz"
+    deciding = ("at", "steps", "rate", "interior", "conditions")
 
     def __init__(
         self,
@@ -69,27 +68,24 @@ class NTKForecast(Measurement):
         super().__init__(folder, every=1)
         self.at, self.steps, self.rate = at, steps, rate
         self.interior, self.conditions = interior, conditions
-        self.done = False
-
-    def arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("at", "steps", "rate", "interior", "conditions")}
+        self.found = {"done": False}
 
     def due(self, method: Method) -> bool:
         # At the ends of whole blocks, as an interruption must not shift it.
         whole = method.iteration % method.settings.log_every == 0 or method.finished
         if self.at == 0:  # has failed at the start; once more at the end
-            return not self.done and method.finished
-        return not self.done and method.iteration >= self.at and whole
+            return not self.found["done"] and method.finished
+        return not self.found["done"] and method.iteration >= self.at and whole
 
     def start(self, method: Method) -> None:
         if self.at == 0:
             self._forecast(method)
 
     def measure(self, method: Method) -> None:
-        if self.done:
+        if self.found["done"]:
             return
         if method.iteration - self.at >= method.settings.log_every:
-            self.done = True
+            self.found["done"] = True
             self.say(f"at={self.at} lies behind iteration {method.iteration} and cannot be had")
             return
         self._forecast(method)
@@ -97,21 +93,12 @@ class NTKForecast(Measurement):
     def finish(self, method: Method) -> None:
         """Nothing: what there is has been written when it was found."""
 
-    def record(self) -> dict[str, Any]:
-        return {"done": self.done}
-
-    def restore(self, record: Mapping[str, Any]) -> None:
-        self.done = record["done"]
-
     def _forecast(self, method: Method) -> None:
         found = self.forecast(method)
-        write_arrays(self.folder / self.file, {"iteration": method.iteration, **found})
-        self.done = True
-        title = f"{method.pde.name}, {method.name}, width {method.network.width}, iteration {method.iteration}"
-        write_figure(self.folder / "ntk_forecast.png", draw(found, title))
-        figures = {name: float(found[name]) for name in ("horizon", "horizon_loss")}
-        for logger in method.loggers:
-            logger.log_metrics({f"ntk_forecast_{k}": v for k, v in figures.items()}, step=method.iteration)
+        write_arrays(self.path, {"iteration": method.iteration, **found})
+        self.found["done"] = True
+        write_figure(self.picture, draw(found, f"{title(method)}, iteration {method.iteration}"))
+        log(method, {f"ntk_forecast_{name}": float(found[name]) for name in ("horizon", "horizon_loss")})
 
     def forecast(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""
@@ -159,7 +146,7 @@ class NTKForecast(Measurement):
         }
 
 
-def draw(found: dict[str, Array], title: str) -> Figure:
+def draw(found: dict[str, Array], heading: str) -> Figure:
     """Measured and foretold size of some components of the residual, and the error of the whole."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -173,5 +160,5 @@ def draw(found: dict[str, Array], title: str) -> Figure:
     right.plot(found["time"], found["error"])
     right.axhline(WITHIN, color="0.6", linewidth=1)
     right.set(yscale="log", xlabel="t λ_max", title=f"error of the forecast; within 10 % until {found['horizon']:.3g}")
-    figure.suptitle(title)
+    figure.suptitle(heading)
     return figure

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from pinntk.callbacks.error import ErrorAgainstReference
+from pinntk.common.files import write_json
 from pinntk.methods import Method
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -85,12 +84,10 @@ class Progress(pl.Callback):
         content = {
             "iteration": method.iteration,
             "total_iterations": method.total_iterations,
-            **{name: value if math.isfinite(value) else None for name, value in figures.items()},
+            **figures,
             "written": time.time(),
         }
-        part = self.path.with_suffix(".part.json")
-        part.write_text(json.dumps(content) + "\n")
-        os.replace(part, self.path)
+        write_json(self.path, content)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

@@ -124,10 +124,8 @@ DISCRETE = Poisson1DDiscretization(cells=20)
         (lambda: make_of(NTKNaturalGradient, points=FIXED, **PHASES), False),  # a phase draws points of its own
         (lambda: make_of(NTKNaturalGradient, points=GRID, **PHASES), True),
         (
-            lambda: make_of(
-                NTKNaturalGradient, points=GRID, **PHASES | {"natural_gradient": {"steps": 2, "balance": "terms"}}
-            ),
-            False,  # weights from the second phase on
+            lambda: make_of(NTKNaturalGradient, points=GRID, **PHASES | {"weighting": "ntk", "balance": "terms"}),
+            False,  # other weights in every phase
         ),
         (lambda: make_of(NTKNaturalGradient, points=FIXED, **PHASES | {"adam": {"steps": 0}}), True),
     ],

@@ -36,7 +36,7 @@ PUBLIC = {
     "residual.spectra": "Spectrum SymmetricOperator norm share_of_entries spectral_density spectral_norm",
     "residual.terms": "Problem Term periodic value vanishing",
     "discrete.conditioning": "ConditionNumbers norm",
-    "discrete.difference": "first_derivative_order4 first_derivative_spectral lagrange_stencil lagrange_weights"
+    "discrete.difference": "first_derivative_order4 lagrange_stencil lagrange_weights"
     " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"
     " sine_interpolation trigonometric_interpolation with_walls",
     "discrete.discretization": "DiscreteProblem apply_inverse",

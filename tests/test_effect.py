@@ -137,6 +137,7 @@ def test_files_may_hold_what_only_counts_elsewhere() -> None:
     assert unused.keys() == {
         *("points.initial", "points.boundary"),
         "discretization",
+        *("method.balance", "method.update_every"),
         *(f"method.adam.schedule.{key}" for key in ("decay", "every", "final")),
     }
 

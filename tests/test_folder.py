@@ -1,19 +1,18 @@
-"""A run's folder: whole files, the lock, putting runs aside."""
+"""A run's folder: the lock, what killed processes leave, putting runs aside."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 from pathlib import Path
-from typing import IO
 
 import pytest
 from omegaconf import OmegaConf
 
 from pinntk.common.errors import BadInput
-from pinntk.runs.folder import FolderInUse, RunFolder, check_writable, write_atomically, write_json, write_yaml
+from pinntk.common.files import write_atomically
+from pinntk.runs.folder import FolderInUse, RunFolder, check_writable, write_yaml
 
 
 @pytest.fixture
@@ -24,25 +23,6 @@ def folder(tmp_path: Path) -> RunFolder:
 def finish(folder: RunFolder, status: str, mark: str) -> None:
     folder.checkpoint.write_text(mark)
     folder.complete({"status": status, "mark": mark})
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    path.write_text("old")
-
-    def half(file: IO[bytes]) -> None:
-        file.write(b"ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, half)
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["result.json"]
-
-
-def test_json_has_null_for_what_it_cannot_express(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"x": [1.5, math.nan, (math.inf,)], "y": {"z": -math.inf}, "i": 3})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1.5, None, [None]], "y": {"z": None}, "i": 3}
 
 
 def test_yaml_keeps_order_and_values(tmp_path: Path) -> None:
@@ -96,6 +76,25 @@ def test_a_finished_run_is_kept_until_its_successor_has_completed(folder: RunFol
         finish(folder, "completed", "new")
         assert not folder.previous.exists()
     assert folder.result() == {"status": "completed", "mark": "new"}
+
+
+def test_what_a_killed_process_has_left_half_written_goes(folder: RunFolder) -> None:
+    def half(unfinished: Path) -> None:
+        unfinished.write_text("ha")
+        os.kill(os.getpid(), 9)
+
+    child = os.fork()
+    if child == 0:
+        with folder.locked():
+            finish(folder, "interrupted", "state")
+            write_atomically(folder.checkpoint, half)
+    os.waitpid(child, 0)
+    (left,) = (name for name in os.listdir(folder.checkpoint.parent) if name.startswith("."))
+    (folder.path / left).with_suffix(".png").touch()  # of a picture
+    with folder.locked():
+        assert os.listdir(folder.checkpoint.parent) == ["last.ckpt"]
+        assert folder.checkpoint.read_text() == "state"
+        assert sorted(os.listdir(folder.path)) == [".lock", "checkpoints", "result.json"]
 
 
 def test_the_folder_stays_locked_while_its_content_is_put_aside(folder: RunFolder) -> None:

@@ -18,7 +18,7 @@ from pinntk.discrete.direct import DirectForm
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.discrete.nodes import NodeDraws
 from pinntk.discrete.objective import TargetForm
-from pinntk.methods.base import NonFiniteLoss
+from pinntk.methods import NonFiniteLoss
 from pinntk.methods.pcpinn import PCPINN
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE

@@ -1,4 +1,4 @@
-"""Settings without effect: keys that change nothing in a run, given the values of others.
+"""The base of all settings, and settings without effect: keys that change nothing in a run, given the values of others.
 
 The models say which of their keys these are. Files may hold them, for a file does not know what it is combined with; on
 the command line they are refused (`pinntk.launch.overrides.ineffective`).
@@ -10,12 +10,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Settings(BaseModel):
-    """Strict base of settings of which some count only with certain values of others.
+class Strict(BaseModel):
+    """What is read from a configuration: unknown keys, nan and infinity are errors, and what was read stays.
+
+    ``class A(Strict, strict=True)`` takes no text for a number and no list for a tuple either.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Settings(Strict):
+    """Settings of which some count only with certain values of others.
 
     Example::
 
@@ -27,8 +35,6 @@ class Settings(BaseModel):
         >>> Points().without_effect()
         {'seed': 'counts only with sampling=random'}
     """
-
-    model_config = STRICT
 
     def without_effect(self) -> dict[str, str]:
         """Key, relative to these settings, -> when it would count, in words. A key stands for all below it."""

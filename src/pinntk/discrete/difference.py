@@ -59,20 +59,6 @@ def _odd(stencil: tuple[float, ...], cells: int) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(matrix)
 
 
-def first_derivative_spectral(cells: int) -> Array:
-    """The first derivative of the sine series through the nodes, at the inner nodes.
-
-    Example::
-
-        >>> x = np.arange(1, 4) / 4
-        >>> np.allclose(first_derivative_spectral(4) @ np.sin(math.pi * x), math.pi * np.cos(math.pi * x))
-        True
-    """
-    modes = np.arange(1, cells)
-    slopes = math.pi * modes * np.cos(math.pi * np.outer(modes, modes) / cells)
-    return np.asarray(slopes @ _sines(cells)) * math.sqrt(2 / cells)
-
-
 def second_derivative_spectral(cells: int) -> Array:
     """The second derivative of the sine series through the nodes; symmetric.
 

@@ -18,10 +18,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.common.settings import Strict
 from pinntk.discrete.preconditioner import FACTORS, Blocks, Preconditioner
 
 MAX_NODES = 100_000_000
@@ -31,10 +32,8 @@ class UnsolvedError(RuntimeError):
     """The sweeps ended before the discrete system was solved."""
 
 
-class DiscretizationSettings(BaseModel):
+class DiscretizationSettings(Strict, strict=True):
     """What every discrete problem can be told; a problem adds its grid."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     factor: Literal["levels", "whole"] = "levels"
     """Incomplete factors of one block per level, substituted forward in time, or, to compare with, of the matrix of

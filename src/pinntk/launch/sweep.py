@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pinntk.common.errors import BadInput, no_room
-from pinntk.runs.folder import RunFolder, write_json
+from pinntk.common.files import write_json
+from pinntk.runs.folder import RunFolder
 
 STATUSES = ("completed", "failed", "interrupted", "not run")
 HEAD = ("job", "status", "L2RE", "swept")

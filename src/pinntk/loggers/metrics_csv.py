@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
+
+from pinntk.common.files import write_atomically
 
 
 class MetricsCSV(Logger):
@@ -54,12 +55,13 @@ class MetricsCSV(Logger):
 
     def save(self) -> None:
         """Write what has been logged so far. Lightning calls it with every checkpoint's logging step and at the end."""
-        part = self.path.with_name("metrics.part.csv")
-        with part.open("w", newline="") as file:
+        write_atomically(self.path, self._write)
+
+    def _write(self, path: Path) -> None:
+        with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows[iteration] for iteration in sorted(self.rows))
-        os.replace(part, self.path)
 
     def finalize(self, status: str) -> None:
         self.save()

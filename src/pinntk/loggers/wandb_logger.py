@@ -13,6 +13,7 @@ from typing import Any
 import wandb
 from pydantic import ValidationError
 
+from pinntk.common.files import write_atomically
 from pinntk.loggers.dashboard import Dashboard, identity, row
 
 ID = "wandb_id.txt"
@@ -115,7 +116,7 @@ class WandB(Dashboard):
         path = self.folder / ID
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(secrets.token_hex(6) + "\n")
+            write_atomically(path, lambda unfinished: unfinished.write_text(secrets.token_hex(6) + "\n"))
         return path.read_text().strip()
 
     def write_metrics(self, metrics: Mapping[str, float], iteration: int) -> None:

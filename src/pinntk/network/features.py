@@ -8,14 +8,14 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 from torch import Tensor, nn
 
-from pinntk.common.settings import STRICT, Positive
+from pinntk.common.settings import Positive, Strict
 from pinntk.network.streams import Streams
 
 
-class PeriodicFeature(BaseModel):
+class PeriodicFeature(Strict):
     """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics.
 
     Example::
@@ -25,7 +25,6 @@ class PeriodicFeature(BaseModel):
         [0.5, 1.0]
     """
 
-    model_config = STRICT
     kind: Literal["periodic"]
     input: str
     period: Positive
@@ -39,7 +38,7 @@ class PeriodicFeature(BaseModel):
         return [2 * math.pi * k / self.period for k in range(1, self.harmonics + 1)]
 
 
-class FrequencyFeature(BaseModel):
+class FrequencyFeature(Strict):
     """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega.
 
     Example::
@@ -53,7 +52,6 @@ class FrequencyFeature(BaseModel):
         [0.0, -50.0, -86.6025]
     """
 
-    model_config = STRICT
     kind: Literal["frequencies"]
     input: str
     frequencies: Annotated[list[Positive], Field(min_length=1)]
@@ -65,7 +63,7 @@ class FrequencyFeature(BaseModel):
         return self.frequencies
 
 
-class DecayFeature(BaseModel):
+class DecayFeature(Strict):
     """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate.
 
     Example::
@@ -77,14 +75,13 @@ class DecayFeature(BaseModel):
         [1.0, -2.0]
     """
 
-    model_config = STRICT
     kind: Literal["decay"]
     input: str
     times: Annotated[list[Positive], Field(min_length=1)]
     replace: StrictBool = False
 
 
-class ModeFeature(BaseModel):
+class ModeFeature(Strict):
     """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values.
 
     Example::
@@ -98,7 +95,6 @@ class ModeFeature(BaseModel):
         [0.5, 2.5981, -4.5]
     """
 
-    model_config = STRICT
     kind: Literal["mode"]
     frequencies: Annotated[dict[str, Positive], Field(min_length=1)]
     """Coordinate -> angular frequency omega."""
@@ -107,7 +103,7 @@ class ModeFeature(BaseModel):
 Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature | ModeFeature, Field(discriminator="kind")]
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Strict):
     """Shape, initialisation and inputs of the network.
 
     Example::
@@ -118,14 +114,13 @@ class NetworkSettings(BaseModel):
         {'x': 2.0}
     """
 
-    model_config = STRICT
     width: Annotated[StrictInt, Field(ge=1, le=100_000)] = 50
     depth: Annotated[StrictInt, Field(ge=1, le=100)] = 3
     """Number of hidden layers."""
     parametrization: Literal["standard", "ntk"] = "standard"
     normalize: StrictBool = True
     """Map the coordinates to [-1, 1]."""
-    features: list[Feature] = []
+    features: list[Feature] = Field(default_factory=list)
 
     def periods(self) -> dict[str, float]:
         """The period that the features give every such network, by coordinate; those without one are left out.

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from scipy.fft import dstn
 
 from pinntk.common.arrays import Array
+from pinntk.common.files import write_atomically
 
 BURGERS_AGREEMENT = 1e-11  # two successive rules must agree to this, absolute, at every point
 BURGERS_MAX_NODES = 16_384
@@ -133,11 +133,6 @@ class SineSeries:
         """Values on the tensor grid of x (n,) and y (m,) at all times: shape (n, m, T)."""
         series: Array = _sines(x, self.x_modes) @ self.coefficients @ _sines(y, self.y_modes).T
         return np.ascontiguousarray(np.moveaxis(series, 0, -1))
-
-    def at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
-        """Values at the points (x_i, y_i), x and y of shape (n,), at all times: shape (n, T)."""
-        in_x, in_y = _sines(x, self.x_modes), _sines(y, self.y_modes)
-        return np.stack([np.sum(in_x @ c * in_y, axis=1) for c in self.coefficients], axis=1)
 
 
 def _sines(x: npt.ArrayLike, modes: Array) -> Array:
@@ -289,11 +284,5 @@ def _cached(
     arrays = compute()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_atomically(path, lambda unfinished: np.savez(unfinished, allow_pickle=False, **arrays))
     return arrays

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pinntk.common.errors import BadInput
+from pinntk.common.files import write_atomically
 from pinntk.report.page import page, summary
 from pinntk.report.pictures import pictures
 from pinntk.report.reading import find_runs
 from pinntk.report.table import make_table
 from pinntk.report.text import comma_separated, latex, markdown
-from pinntk.runs.folder import write_atomically
 
 
 def write_report(root: Path, out: Path) -> list[str]:
@@ -45,7 +46,7 @@ def write_report(root: Path, out: Path) -> list[str]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            put(out / name, content)
+            write_atomically(out / name, partial(Path.write_bytes, data=content))
     except OSError as error:
         raise BadInput(f"--out {out}: {error.strerror or error}; allowed: a folder that can be written") from error
     return [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
@@ -56,8 +57,3 @@ def lines_of(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    write_atomically(path, lambda file: file.write(content))

@@ -250,10 +250,6 @@ class FactoredJacobian:
                 gram[columns, rows] = block.T
         return gram
 
-    def block(self, a: str, b: str) -> Tensor:
-        """The block of K that belongs to terms a and b, ``J_a J_b^T``, (N_a, N_b)."""
-        return _product(self.factors[a], self.factors[b])
-
     def _row_blocks(self, name: str) -> Iterable[slice]:
         streams, rows, _ = self.factors[name][0].inputs.shape
         step = max(1, int(BLOCK**0.5) // streams)

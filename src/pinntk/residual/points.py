@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 from scipy.stats import qmc
 
 from pinntk.common.arrays import Array
 from pinntk.common.errors import allowed
-from pinntk.common.settings import STRICT
+from pinntk.common.settings import Strict
 
 Points = NDArray[Any]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 REGIONS = ("interior", "initial", "boundary", "periodic")
 
 
-class PointSettings(BaseModel):
+class PointSettings(Strict):
     """How many points, drawn how and how often.
 
     Example::
@@ -33,7 +33,6 @@ class PointSettings(BaseModel):
         250
     """
 
-    model_config = STRICT
     interior: Count = 10_000
     initial: Count = 257
     boundary: Count = 202

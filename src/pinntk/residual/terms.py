@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel
 from torch import Tensor
 
-from pinntk.common.settings import STRICT
+from pinntk.common.settings import Strict
 from pinntk.network.streams import Operator
 
 Region = Literal["interior", "initial", "boundary", "periodic"]
@@ -94,7 +93,7 @@ def vanishing(values: dict[str, Tensor]) -> Tensor:
     return values["u"]
 
 
-class Problem(BaseModel, ABC):
+class Problem(Strict, ABC):
     """A box and residual terms in it: all that kernels, losses and Hessians know of a problem.
 
     Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
@@ -112,8 +111,6 @@ class Problem(BaseModel, ABC):
         >>> Decay(rate=3.0).regions()
         ('interior', 'initial')
     """
-
-    model_config = STRICT
 
     name: ClassVar[str]
     coordinates: ClassVar[tuple[str, ...]] = ("x", "t")

@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its files, each written whole or not at all.
+"""A run's folder: its lock, and which files it has.
 
 A process may be killed at any moment. So a file appears under its name only when it is complete and on the disk, an old
 run is put aside by renaming its folder, and a lock is one that the system gives back when its process ends.
@@ -12,12 +12,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from pinntk.common.errors import BadInput, no_room
+from pinntk.common.files import remove_unfinished, write_atomically, write_json
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 RESULT = "result.json"
@@ -32,34 +33,10 @@ class FolderInUse(RuntimeError):
     """Another process works in this folder."""
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all: under another name in the same folder, to the disk, then renamed.
-
-    Args:
-        path: the file; its folder exists.
-        write: writes the content to the binary file that it is given.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically. NaN and infinity, which JSON does not have, become null."""
-    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
 def write_yaml(path: Path, content: Any) -> None:
     """Write YAML atomically, keys in the order of ``content``."""
     text = OmegaConf.to_yaml(OmegaConf.create(content))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(text.encode()))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -68,16 +45,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no mapping")
     return {str(key): value for key, value in content.items()}
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and (content != content or abs(content) == float("inf")):
-        return None
-    return content
 
 
 def check_writable(runs_dir: Path) -> str | None:
@@ -117,7 +84,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, wait: Callable[[str], object] | None = None) -> Iterator[None]:
-        """Create the folder and keep other processes out of it.
+        """Create the folder and keep other processes out of it; what a killed one has left half written goes.
 
         Args:
             wait: told, once, that another process has the folder, and that this one waits for it; None: it does not.
@@ -135,6 +102,8 @@ class RunFolder:
             wait(f"{error}; waiting for it to end")
             self._acquire(timeout=-1)
         try:
+            for place in (self.path, self.checkpoint.parent):
+                remove_unfinished(place)
             yield
         except OSError as error:
             if no_room(error):  # Lightning's, for one, do not say of which file they are

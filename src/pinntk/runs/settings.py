@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
 from pinntk.common.cores import available_cores
 from pinntk.common.errors import BadInput
+from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
 from pinntk.network import DTYPES, Features, NetworkSettings
@@ -30,39 +31,34 @@ from pinntk.runs.components import component, validated
 from pinntk.runs.folder import CHECKPOINT, check_writable
 from pinntk.runs.validation import errors_of
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 HASH_LENGTH = 12
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 AtHome = AfterValidator(os.path.expanduser)
 """``~`` is the home folder: whoever asks for the path gets it expanded."""
 
 
-class Budget(BaseModel):
+class Budget(Strict, strict=True):
     """A named set of step counts, to which the methods' settings refer."""
 
-    model_config = STRICT
     name: Name
     steps: dict[str, Any]
 
 
-class Checkpoints(BaseModel):
+class Checkpoints(Strict, strict=True):
     """How often the state of the training is saved."""
 
-    model_config = STRICT
     every_seconds: Annotated[float, Field(gt=0)]
 
 
-class Hardware(BaseModel):
+class Hardware(Strict, strict=True):
     """Where a run trains."""
 
-    model_config = STRICT
     accelerator: Literal["auto", "cpu", "gpu"]
 
 
-class RunSettings(BaseModel):
+class RunSettings(Strict, strict=True):
     """Everything that a run is told."""
 
-    model_config = STRICT
     pde: PDE
     method: MethodSettings
     method_class: Annotated[type[Method], Field(exclude=True)]  # from method._target_; no key of the configuration

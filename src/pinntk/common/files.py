@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all, whatever ends the process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all: under another name in the same folder, to the disk, then renamed.
+
+    Several may write one file at a time: each under a name of its own, and the last one's content stays.
+
+    Args:
+        path: the file; its folder exists.
+        write: writes the content to the path that it is given, which has the same ending.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "result.txt")
+    >>> write_atomically(path, lambda unfinished: unfinished.write_text("whole"))
+    >>> path.read_text(), len(os.listdir(path.parent))
+    ('whole', 1)
+    """
+    unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
+    try:
+        write(unfinished)
+        with unfinished.open("r+b") as file:  # open for writing, without which Windows flushes nothing
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically. NaN and infinity, which JSON does not have, become null."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(text.encode()))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left; no other may be writing there now."""
+    for path in folder.glob(".*.tmp*"):
+        path.unlink(missing_ok=True)
