@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
-from pinntk.callbacks.measurement import Measurement, log
+from pinntk.callbacks.measurement import Measurement
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.discrete.conditioning import ConditionNumbers
@@ -81,7 +81,7 @@ class Conditioning(Measurement):
         series = self.found["theorem1"]
         for name, value in (("iteration", method.iteration), ("left", sides.left), ("right", sides.right)):
             series[name].append(value)
-        log(method, {"theorem1_left": sides.left, "theorem1_right": sides.right})
+        method.log_figures({"theorem1_left": sides.left, "theorem1_right": sides.right})
 
     def _make_theorem1(self, pde: PDE) -> Theorem1 | None:
         """None where there is nothing to measure."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from pinntk.callbacks.measurement import log
 from pinntk.common.arrays import l2re
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
@@ -51,7 +50,7 @@ class ErrorAgainstReference(pl.Callback):
             self.l2re_at_lowest_loss = None
         elif loss < self._lowest:
             self._lowest, self.l2re_at_lowest_loss = loss, self.l2re
-        log(method, {"l2re": self.l2re, "seconds": method.seconds})
+        method.log_figures({"l2re": self.l2re, "seconds": method.seconds})
 
     def state_dict(self) -> dict[str, Any]:
         return {

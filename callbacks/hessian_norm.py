@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
-from pinntk.callbacks.measurement import Measurement
+from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
 from pinntk.common.plots import share_above
 from pinntk.methods import Method
@@ -52,6 +51,7 @@ class HessianNorm(Measurement):
     """
 
     file = "hessian_norm.npz"
+    deciding = ("interior", "conditions", "normalization", "whole", "tolerance", "dense_limit", "density")
 
     def __init__(
         self,
@@ -77,38 +77,36 @@ class HessianNorm(Measurement):
         self.interior, self.conditions = interior, conditions
         self.normalization = normalization
         self.whole, self.tolerance, self.dense_limit, self.density = whole, tolerance, dense_limit, density
-        self.iterations: list[int] = []
-        self.figures: dict[str, list[list[float]]] = {name: [] for name in FIGURES}
-        self.entries: dict[str, list[list[float]]] = {"hessian": [], "remainder": []}
-        self.seconds: list[float] = []
-        self._density: dict[str, Tensor] = {}
-
-    def arguments(self) -> dict[str, Any]:
-        names = ("interior", "conditions", "normalization", "whole", "tolerance", "dense_limit", "density")
-        return {name: getattr(self, name) for name in names}
+        self.found = {
+            "iterations": [],
+            "figures": {name: [] for name in FIGURES},
+            "entries": {"hessian": [], "remainder": []},
+            "seconds": [],
+            "start": {},
+        }
 
     def start(self, method: Method) -> None:
-        self._density = self._densities(method)
+        self.found["start"] = self._densities(method)
         self.measure(method)
 
     def finish(self, method: Method) -> None:
         densities = {
             f"density_{when}_{name}": found.numpy()
-            for when, losses in (("start", self._density), ("end", self._densities(method)))
+            for when, losses in (("start", self.found["start"]), ("end", self._densities(method)))
             for name, found in losses.items()
         }
         arrays: dict[str, Any] = {
-            "iteration": np.array(self.iterations),
+            "iteration": np.array(self.found["iterations"]),
             "loss": np.array(["L_r", "L"] if self.whole else ["L_r"]),
-            **{name: np.array(values) for name, values in self.figures.items()},
-            "seconds": np.array(self.seconds),
+            **{name: np.array(values) for name, values in self.found["figures"].items()},
+            "seconds": np.array(self.found["seconds"]),
             "normalization": np.array(self._normalization(method)),
             "tolerances": np.array(TOLERANCES),
-            **{f"entries_{name}": np.array(values) for name, values in self.entries.items() if values},
+            **{f"entries_{name}": np.array(values) for name, values in self.found["entries"].items() if values},
             **densities,
         }
-        write_arrays(self.folder / self.file, arrays)
-        write_figure(self.folder / "hessian_norm.png", draw(arrays, densities, method))
+        write_arrays(self.path, arrays)
+        write_figure(self.picture, draw(arrays, densities, method))
 
     def losses(self, method: Method) -> dict[str, ResidualForm]:
         """L_r and L at the method's current parameters."""
@@ -144,30 +142,14 @@ class HessianNorm(Measurement):
             for name, matrix in matrices.items():
                 entries[name] = [share_of_entries(matrix, tolerance) for tolerance in TOLERANCES]
         for name, shares in entries.items():
-            self.entries[name].append(shares)
-        self.iterations.append(method.iteration)
+            self.found["entries"][name].append(shares)
+        self.found["iterations"].append(method.iteration)
         for figure in FIGURES:
-            self.figures[figure].append([getattr(split, figure) for split in splits.values()])
-        self.seconds.append(time.perf_counter() - started)
+            self.found["figures"][figure].append([getattr(split, figure) for split in splits.values()])
+        self.found["seconds"].append(time.perf_counter() - started)
         named = {f"hessian_{figure}_{name}": getattr(s, figure) for name, s in splits.items() for figure in FIGURES[1:]}
         norms = {f"hessian_norm_{name}": split.hessian for name, split in splits.items()}
-        for logger in method.loggers:
-            logger.log_metrics(norms | named, step=method.iteration)
-
-    def record(self) -> dict[str, Any]:
-        return {
-            "iterations": self.iterations,
-            "figures": self.figures,
-            "entries": self.entries,
-            "seconds": self.seconds,
-            "start": self._density,
-        }
-
-    def restore(self, record: Mapping[str, Any]) -> None:
-        self.iterations, self.seconds = list(record["iterations"]), list(record["seconds"])
-        self.figures = {name: list(values) for name, values in record["figures"].items()}
-        self.entries = {name: list(values) for name, values in record["entries"].items()}
-        self._density = record["start"]
+        method.log_figures(norms | named)
 
 
 def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) -> Figure:
@@ -185,5 +167,5 @@ def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) ->
         share_above(panel, {name.removeprefix("density_").replace("_", ", "): d for name, d in densities.items()})
     for panel in (left, right, *more):
         panel.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{method.pde.name}, {method.name}, width {method.network.width}")
+    figure.suptitle(title(method))
     return figure

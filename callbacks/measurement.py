@@ -151,12 +151,6 @@ class Measurement(pl.Callback):
         self.restore(state_dict["record"])
 
 
-def log(method: Method, figures: Mapping[str, float]) -> None:
-    """Give the run's loggers what has been measured at the method's iteration."""
-    for logger in method.loggers:
-        logger.log_metrics(dict(figures), step=method.iteration)
-
-
 def title(method: Method) -> str:
     """Of a picture of the method's run."""
     return f"{method.pde.name}, {method.name}, width {method.network.width}"

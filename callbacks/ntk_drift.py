@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
-from pinntk.callbacks.measurement import Measurement, log, title
+from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
 from pinntk.common.plots import eigenvalues
 from pinntk.methods import Method
@@ -96,7 +96,7 @@ class NTKDrift(Measurement):
             for name, value in zip(BLOCKS, values, strict=True)
             if len(now[name])  # K_uu has no rows where a problem has no conditions
         }
-        log(method, named)
+        method.log_figures(named)
 
 
 def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:

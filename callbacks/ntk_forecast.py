@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
-from pinntk.callbacks.measurement import Measurement, log, title
+from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
 from pinntk.methods import Method
 from pinntk.residual.ntk import FactoredJacobian
@@ -98,7 +98,7 @@ class NTKForecast(Measurement):
         write_arrays(self.path, {"iteration": method.iteration, **found})
         self.found["done"] = True
         write_figure(self.picture, draw(found, f"{title(method)}, iteration {method.iteration}"))
-        log(method, {f"ntk_forecast_{name}": float(found[name]) for name in ("horizon", "horizon_loss")})
+        method.log_figures({f"ntk_forecast_{name}": float(found[name]) for name in ("horizon", "horizon_loss")})
 
     def forecast(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""

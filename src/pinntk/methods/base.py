@@ -301,8 +301,12 @@ class Method(pl.LightningModule):
             term = next((name for name in terms if name != "loss"), "loss")
             raise NonFiniteLoss(self.iteration - len(history) + row, term)
         self.latest = dict(zip(names, block[-1].tolist(), strict=True))
+        self.log_figures({**self.latest, **more})
+
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Give the run's loggers what has been found at this iteration."""
         for logger in self.loggers:
-            logger.log_metrics({**self.latest, **more}, step=self.iteration)
+            logger.log_metrics(dict(figures), step=self.iteration)
 
     # --- Lightning ----------------------------------------------------------------------------------------------------
 
