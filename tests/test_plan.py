@@ -34,7 +34,7 @@ PLANS: dict[type[Plan], dict[str, Any]] = {
     SSBroydenMethod: {"adam": {"steps": 8}, "ssbroyden": {"steps": 12, "resample_every": 5}},
     ComposedPlan: {"phases": [{"lbfgs": LBFGS}, {"adam": {"steps": 6}}, {"nncg": {"steps": 4, "rank": 9}}]},
 }
-WORDS = [word for word in FAST if not word.startswith("method.")]
+WORDS = [word for word in FAST if not word.startswith(("method.", "width="))]
 plans = pytest.mark.parametrize("kind", PLANS, ids=lambda kind: kind.name)
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_plan_is_refused(phases: str, line: str, cli: Cli) -> None:
 
 def test_a_composed_plan_from_the_command_line(cli: Cli) -> None:
     phases = "[{adam: {steps: 3}}, {ssbroyden: {steps: 2}}, {adam: {steps: 1}}]"
-    ended = cli(*WORDS, "pde=poisson1d", "method=plan", f"method.phases={phases}")
+    ended = cli(*WORDS, "pde=poisson1d", "method=plan", f"method.phases={phases}", "width=8")
     assert ended.code == 0, ended.err
     found = result_of(cli.run_folder())["method_figures"]["phases"]
     assert [(phase["phase"], phase["iterations"]) for phase in found] == [("adam", 3), ("ssbroyden", 2), ("adam", 1)]
