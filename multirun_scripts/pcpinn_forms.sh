@@ -14,6 +14,7 @@ words=("$@")
 sweep pde=heat2d method.form=applied,solved
 sweep pde=convection,wave,poisson1d method.form=direct,applied,solved
 sweep pde=burgers,reaction method.form=applied,solved
+sweep experiment=wave_a5
 # The direct form goes over the whole grid at every step: coarser ones here, and of the reactions what grows is left out of P,
 # whose linearisation about an untrained network would grow without bound.
 sweep pde=reaction method.form=direct discretization.growth=0.0 method.refresh_every=100

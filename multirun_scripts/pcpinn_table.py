@@ -12,6 +12,7 @@ from typing import Any
 from run_folders import completed
 
 from pinntk.report.reading import Run
+from pinntk.report.table import title_of
 from pinntk.runs.published import published_row
 
 FORMS = {"direct": "direct", "applied": "applied", "solved": "fitted to the discrete solution"}
@@ -30,7 +31,7 @@ def figures(run: Run) -> dict[str, Any]:
 
 def key(run: Run) -> tuple[str, int, str]:
     """What runs of one line have in common."""
-    return run.pde, list(FORMS).index(figures(run)["form"]), run.settings_hash
+    return title_of(run), list(FORMS).index(figures(run)["form"]), run.settings_hash
 
 
 def line(runs: list[Run]) -> str:
@@ -39,7 +40,7 @@ def line(runs: list[Run]) -> str:
     row = published_row(first.pde, first.parameters)
     seconds = [round(run.result["seconds"]) for run in runs]
     cells = [
-        first.pde,
+        title_of(first),
         FORMS[figures(first)["form"]],
         ", ".join(map(number, errors)),
         f"**{number(median(errors))}**",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from pinntk.common.errors import BadInput
+from pinntk.common.files import write_atomically
 from pinntk.report.pictures import png
 from pinntk.report.reading import Run, find_runs
-from pinntk.report.write import lines_of, put
+from pinntk.report.write import lines_of
 
 
 def completed(default: str, file: str, script: str) -> tuple[Path, list[Run]]:
@@ -35,5 +37,5 @@ def completed(default: str, file: str, script: str) -> tuple[Path, list[Run]]:
 
 def write_figure(path: Path, figure: Figure, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """``<path>.png`` and its numbers, ``<path>.csv``, each put in its place when it is complete."""
-    put(path.with_suffix(".png"), png(figure))
-    put(path.with_suffix(".csv"), lines_of([header, *rows]))
+    write_atomically(path.with_suffix(".png"), partial(Path.write_bytes, data=png(figure)))
+    write_atomically(path.with_suffix(".csv"), partial(Path.write_bytes, data=lines_of([header, *rows])))

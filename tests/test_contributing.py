@@ -27,6 +27,8 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert set(found) == {
         "src/pinntk/pdes/helmholtz1d.py",
         "conf/pde/helmholtz1d.yaml",
+        "src/pinntk/methods/adam_nncg.py",
+        "conf/method/adam_nncg.yaml",
         "src/pinntk/methods/momentum.py",
         "conf/method/momentum.yaml",
     }
@@ -37,16 +39,16 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for package in (pinntk.pdes, pinntk.methods):
         added = tmp_path / "shown/src" / package.__name__.replace(".", "/")
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(added)])
-    for module in ("pinntk.pdes.helmholtz1d", "pinntk.methods.momentum"):
+    for module in ("pinntk.pdes.helmholtz1d", "pinntk.methods.adam_nncg", "pinntk.methods.momentum"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return tmp_path / "shown"
 
 
-def test_each_is_complete_in_under_40_lines(examples: Path) -> None:
-    for name in ("pdes/helmholtz1d", "methods/momentum"):
+def test_each_is_complete_in_few_lines(examples: Path) -> None:
+    for name, most in (("pdes/helmholtz1d", 36), ("methods/momentum", 39), ("methods/adam_nncg", 15)):
         in_conf = name.replace("pdes", "pde").replace("methods", "method")
         files = [examples / f"src/pinntk/{name}.py", examples / f"conf/{in_conf}.yaml"]
-        assert sum(len(file.read_text().splitlines()) for file in files) < 40
+        assert sum(len(file.read_text().splitlines()) for file in files) <= most
 
 
 def run(cli: Cli, examples: Path, *words: str) -> dict[str, Any]:
@@ -77,3 +79,10 @@ def test_the_method_descends(cli: Cli, examples: Path) -> None:
     assert later["steps"] == 200
     assert later["seconds"] > first["seconds"] > 0
     assert later["loss"] < 0.9 * first["loss"]
+
+
+def test_the_plan_goes_through_its_phases(cli: Cli, examples: Path) -> None:
+    words = ["pde=helmholtz1d", "method=adam_nncg", "budget=smoke", "points.interior=100"]
+    result = run(cli, examples, *words, "method.adam.steps=30", "method.nncg.steps=3")
+    phases = [(phase["phase"], phase["iterations"]) for phase in result["method_figures"]["phases"]]
+    assert phases == [("adam", 30), ("nncg", 3)]

@@ -21,7 +21,7 @@ PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.") + tuple(
     f"pinntk.discrete.{name}" for name in ("line", "nodes", "objective", "direct")
 )
 """Where in pinntk the mathematics of one problem or method stands."""
-MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan"}
+MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan", "pinntk.methods.settings"}
 """Of these parts, what all have in common: it does not count."""
 DIGITS = 16
 

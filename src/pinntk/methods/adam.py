@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases.first_order import AdamPhaseSettings
 from pinntk.methods.plan import PhaseSettings, Plan
 from pinntk.methods.schedule import AdamSettings
+from pinntk.methods.settings import MethodSettings, Steps
 
 
 class AdamMethod(Plan):

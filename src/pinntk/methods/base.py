@@ -17,18 +17,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import Field, StrictInt
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
-from pinntk.common.settings import Settings, without_effect
+from pinntk.common.settings import without_effect
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import late
+from pinntk.methods.settings import MethodSettings
 from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
@@ -36,31 +37,8 @@ from pinntk.residual.collocation import Collocation
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.objective import LeastSquares, NonFiniteLoss
 from pinntk.residual.points import PointSettings
-from pinntk.residual.residuals import Batch, Normalization, Residuals
-from pinntk.residual.weighting import Balance, TraceWeighting
-
-Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-
-
-class MethodSettings(Settings):
-    """What every method has."""
-
-    normalization: Normalization = "mean"
-    """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """Fixed factor per residual term; 1 where a term is not named."""
-    weighting: Literal["fixed", "ntk"] = "fixed"
-    """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones."""
-    balance: Balance = "blocks"
-    """One such weight for the equation and one for all conditions (paper), or one per named term."""
-    update_every: Annotated[StrictInt, Field(ge=1)] | None = None
-    """Iterations between two looks at the traces; null: with every draw of the points."""
-    log_every: Annotated[StrictInt, Field(ge=1)] = 100
-    """Iterations per block: between two logged points, and between two chances to save."""
-
-    def without_effect(self) -> dict[str, str]:
-        unused = ("balance", "update_every") if self.weighting == "fixed" else ()
-        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with weighting=ntk")}
+from pinntk.residual.residuals import Batch, Residuals
+from pinntk.residual.weighting import TraceWeighting
 
 
 class Method(pl.LightningModule):
@@ -353,6 +331,8 @@ class Method(pl.LightningModule):
         saved = checkpoint["pinntk"]
         self.iteration = saved["iteration"]
         self.objective.evaluations = saved["function_evaluations"]
+        if "objective" not in saved:
+            raise BadInput("checkpoint: of an older version of pinntk; allowed: overwrite=true, which trains anew")
         self._saved_objective = saved["objective"]
         self.seconds_per_phase = dict(saved["seconds_per_phase"])
         self.latest = dict(saved["latest"])

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from pinntk.common.settings import Strict
-from pinntk.methods.base import MethodSettings
 from pinntk.methods.phases.first_order import AdamPhaseSettings, DescentSettings
 from pinntk.methods.phases.lbfgs import LBFGSSettings
 from pinntk.methods.phases.natural_gradient import NaturalGradientPhaseSettings
@@ -15,6 +14,7 @@ from pinntk.methods.phases.newton import NewtonSettings
 from pinntk.methods.phases.nncg import NNCGPhaseSettings
 from pinntk.methods.phases.ssbroyden import SSBroydenPhaseSettings
 from pinntk.methods.plan import PhaseSettings, Plan
+from pinntk.methods.settings import MethodSettings
 
 
 class OnePhase(Strict):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pinntk.methods.base import MethodSettings
 from pinntk.methods.phases.first_order import AdamPhaseSettings
 from pinntk.methods.phases.lbfgs import LBFGSSettings
 from pinntk.methods.phases.nncg import NNCGPhaseSettings
 from pinntk.methods.plan import Plan
+from pinntk.methods.settings import MethodSettings
 
 
 class GDND(Plan):

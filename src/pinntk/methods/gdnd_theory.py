@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pinntk.methods.base import MethodSettings
 from pinntk.methods.phases.first_order import DescentSettings
 from pinntk.methods.phases.newton import NewtonSettings
 from pinntk.methods.plan import Plan
+from pinntk.methods.settings import MethodSettings
 
 
 class GDNDTheory(Plan):

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictInt
 
-from pinntk.methods.base import MethodSettings
 from pinntk.methods.phases.first_order import FallingAdamSettings
 from pinntk.methods.phases.natural_gradient import NaturalGradientPhaseSettings
 from pinntk.methods.plan import Plan
+from pinntk.methods.settings import MethodSettings
 
 
 class NTKNaturalGradient(Plan):

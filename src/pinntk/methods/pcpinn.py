@@ -16,12 +16,12 @@ from pinntk.discrete.direct import DirectForm
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.discrete.nodes import NodeDraws
 from pinntk.discrete.objective import TERM, OnGrid, TargetForm
-from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.gdnd import GDND
 from pinntk.methods.ntk_ng import NTKNaturalGradient
 from pinntk.methods.phases.first_order import AdamPhaseSettings
 from pinntk.methods.plan import PhaseSettings, Plan
 from pinntk.methods.schedule import FallingSettings
+from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference

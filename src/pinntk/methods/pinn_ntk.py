@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictInt
 
-from pinntk.methods.base import MethodSettings, Steps
 from pinntk.methods.phases.first_order import AdamPhaseSettings, FollowingDescentSettings
 from pinntk.methods.plan import PhaseSettings, Plan
 from pinntk.methods.schedule import AdamSettings, ExponentialSchedule
+from pinntk.methods.settings import MethodSettings, Steps
 
 
 class DecayingAdamSettings(AdamSettings):

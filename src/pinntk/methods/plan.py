@@ -17,7 +17,8 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.common.settings import Settings
-from pinntk.methods.base import Method, MethodSettings, Steps
+from pinntk.methods.base import Method
+from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.objective import LeastSquares

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pinntk.methods.base import MethodSettings
 from pinntk.methods.phases.first_order import FallingAdamSettings
 from pinntk.methods.phases.ssbroyden import SSBroydenPhaseSettings
 from pinntk.methods.plan import Plan
+from pinntk.methods.settings import MethodSettings
 
 
 class SSBroydenMethod(Plan):

@@ -1,0 +1,34 @@
+"""The settings that every method has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt
+
+from pinntk.common.settings import Settings
+from pinntk.residual.residuals import Normalization
+from pinntk.residual.weighting import Balance
+
+Steps = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+
+
+class MethodSettings(Settings):
+    """What every method has."""
+
+    normalization: Normalization = "mean"
+    """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Fixed factor per residual term; 1 where a term is not named."""
+    weighting: Literal["fixed", "ntk"] = "fixed"
+    """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones."""
+    balance: Balance = "blocks"
+    """One such weight for the equation and one for all conditions (paper), or one per named term."""
+    update_every: Annotated[StrictInt, Field(ge=1)] | None = None
+    """Iterations between two looks at the traces; null: with every draw of the points."""
+    log_every: Annotated[StrictInt, Field(ge=1)] = 100
+    """Iterations per block: between two logged points, and between two chances to save."""
+
+    def without_effect(self) -> dict[str, str]:
+        unused = ("balance", "update_every") if self.weighting == "fixed" else ()
+        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with weighting=ntk")}
