@@ -30,11 +30,14 @@ PUBLIC = {
     "network.features": "DecayFeature Features FrequencyFeature ModeFeature NetworkSettings PeriodicFeature",
     "network.network": "Network",
     "network.streams": "Operator Streams tanh_cotangents tanh_streams",
+    "residual.form": "ResidualForm",
+    "residual.hessian": "Hessian",
     "residual.ntk": "FactoredJacobian",
     "residual.points": "PointSettings candidates redrawn regions_of sample unit_points",
     "residual.residuals": "Batch Residuals term_losses",
     "residual.spectra": "Spectrum SymmetricOperator norm share_of_entries spectral_density spectral_norm",
     "residual.terms": "Problem Term periodic value vanishing",
+    "residual.weighting": "balanced",
     "discrete.conditioning": "ConditionNumbers norm",
     "discrete.difference": "first_derivative_order4 lagrange_stencil lagrange_weights"
     " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"
@@ -52,7 +55,10 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
+    "optim.natural_gradient": "NaturalGradient",
+    "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
+    "optim.ssbroyden": "coefficients",
 }
 """What users of the library import from each module."""
 

@@ -20,11 +20,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         path: the file; its folder exists.
         write: writes the content to the path that it is given, which has the same ending.
 
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "result.txt")
-    >>> write_atomically(path, lambda unfinished: unfinished.write_text("whole"))
-    >>> path.read_text(), len(os.listdir(path.parent))
-    ('whole', 1)
+    Example::
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp(), "result.txt")
+        >>> write_atomically(path, lambda unfinished: unfinished.write_text("whole"))
+        >>> path.read_text(), len(os.listdir(path.parent))
+        ('whole', 1)
     """
     unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
     try:

@@ -297,11 +297,11 @@ class Method(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.collocation.place()
-        self.objective.place(self.compiled)
         if self.compiled:
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
             # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
             torch.compiler.reset()
+        self.objective.place(self.compiled)
         if self._saved_objective is not None:
             self.objective.load(self._saved_objective)
         self.start(self._restored)

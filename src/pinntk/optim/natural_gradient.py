@@ -181,6 +181,20 @@ class NaturalGradient:
         trials: of the last step.
         failures: steps in a row that were given up.
         reason: why the optimiser is stuck, in words; empty where it is not.
+
+    Example::
+
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.residuals import Residuals
+        >>> pde, x = Poisson1D(a=1), torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
+        >>> objective = ResidualForm(functions, functions.prepare({"interior": x, "boundary": x[[0, -1]]}))
+        >>> optimizer = NaturalGradient(objective, NaturalGradientSettings())
+        >>> losses = [float(optimizer.step()[0]) for _ in range(30)]
+        >>> losses[-1] < 1e-2 * losses[0]
+        True
     """
 
     _SAVED = ("damping", "steps", "function_evaluations", "way", "gain_ratio", "trials", "failures", "reason")

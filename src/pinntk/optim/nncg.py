@@ -101,6 +101,20 @@ class NysNewtonCG:
             gain ratio of minus infinity where the full step's loss is not finite.
         failures: steps in a row that no length was accepted in.
         reason: why the optimiser is stuck, in words; empty where it is not.
+
+    Example::
+
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.residuals import Residuals
+        >>> pde, x = Poisson1D(a=1), torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
+        >>> objective = ResidualForm(functions, functions.prepare({"interior": x, "boundary": x[[0, -1]]}))
+        >>> optimizer = NysNewtonCG(objective, NNCGSettings())
+        >>> losses = [float(optimizer.step()[0]) for _ in range(30)]
+        >>> losses == sorted(losses, reverse=True) and losses[-1] < 0.5 * losses[0]
+        True
     """
 
     _SAVED = (

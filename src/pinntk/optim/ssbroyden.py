@@ -192,6 +192,11 @@ def coefficients(b: float, h: float, size: int) -> tuple[float, float]:
     tau has the limit rho+, which is taken. The published code divides by zero there. ``phi = tau = 1`` is BFGS, which
     is taken where b or h is too large to be a number.
 
+    Example::
+
+        >>> [round(x, 4) for x in coefficients(b=0.5, h=4.0, size=3)]  # a = rho- = theta = 1, sigma = 2
+        [0.0, 0.7071]
+
     Args:
         b: ``s^T H^-1 s / y^T s``, positive.
         h: ``y^T H y / y^T s``, positive.

@@ -35,9 +35,19 @@ class ResidualForm(LeastSquares):
 
     Example::
 
-        residuals = Residuals(pde, network)
-        objective = ResidualForm(residuals, residuals.prepare(points))
-        loss, gradient = objective.gradient()
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.residuals import Residuals
+        >>> pde, x = Poisson1D(), torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
+        >>> objective = ResidualForm(functions, functions.prepare({"interior": x, "boundary": x[[0, -1]]}))
+        >>> losses, gradient = objective.gradient()
+        >>> _, r, J = objective.jacobian()
+        >>> torch.allclose(losses[0], r @ r / 2), torch.allclose(gradient, J.rmatvec(r))
+        (True, True)
+        >>> H, G, M = (objective.curvature(kind) @ gradient for kind in ("hessian", "gauss_newton", "remainder"))
+        >>> torch.allclose(H, G + M)
+        True
     """
 
     def __init__(

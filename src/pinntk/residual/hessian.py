@@ -43,6 +43,13 @@ class Hessian(SymmetricOperator):
         parts: functions without arguments, each returning one of the scalars as a graph of the parameters.
         parameters: of the network.
         keep: the recorded gradients for all products, or record each anew for every product, one at a time.
+
+    Example::
+
+        >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> H = Hessian([lambda: x[0] ** 3, lambda: x[0] * x[1]], [x])
+        >>> (H @ torch.tensor([1.0, 10.0])).tolist()  # [[6, 1], [1, 0]]
+        [16.0, 1.0]
     """
 
     def __init__(self, parts: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor], keep: bool = True) -> None:
