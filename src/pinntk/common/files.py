@@ -26,8 +26,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp(), "result.txt")
         >>> write_atomically(path, lambda unfinished: unfinished.write_text("whole"))
-        >>> path.read_text(), len(os.listdir(path.parent))
-        ('whole', 1)
+        >>> path.read_text(), list(path.parent.iterdir()) == [path]
+        ('whole', True)
     """
     unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
     try:
