@@ -1,16 +1,19 @@
 # make run       train; make run ARGS="pde=burgers method=adam" takes any override
-# make test      the tests; make test TEST_ARGS="-m slow" takes any option of pytest
+# make test      the tests but the slow ones, by two workers; make test TEST_ARGS="tests/test_ntk.py" takes any option of pytest
+# make test-all  all tests
 # make lint      style and types
 # make install   what they have in common: the environment VENV, made with PYTHON
 PYTHON = python3
 VENV = .venv
 ARGS = pde=heat2d method=pcpinn
+# Two workers, each on one thread; one that is done takes tests over from the other.
+WORKERS = -n 2 --dist worksteal
 TEST_ARGS =
 
 python = $(VENV)/bin/python
 installed = $(VENV)/.installed
 
-.PHONY: install run test lint clean
+.PHONY: install run test test-all lint clean
 
 install: $(installed)
 
@@ -27,7 +30,10 @@ run: install
 	$(python) train.py $(ARGS)
 
 test: install
-	$(python) -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(python) -m pytest $(WORKERS) $(TEST_ARGS)
+
+test-all: install
+	OMP_NUM_THREADS=1 $(python) -m pytest $(WORKERS) -m "" $(TEST_ARGS)
 
 lint: install
 	$(python) -m ruff check
