@@ -51,9 +51,8 @@ def test_an_indefinite_matrix_is_solved_with() -> None:
 def test_a_singular_matrix_is_refused(eigenvalues: list[float], diagonal: bool) -> None:
     H = torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) if diagonal else symmetric(eigenvalues)
     objective = quadratic(H, torch.ones(3, dtype=torch.float64))
-    with pytest.raises(SingularHessian, match=r"^gamma=0.25: H \+ gamma I is singular.*; allowed is a gamma") as error:
+    with pytest.raises(SingularHessian, match=r"^gamma=0.25: H \+ gamma I is singular.*; allowed is a gamma"):
         damped_newton_step(objective, H, 1.0, 0.25)
-    assert error.value.gamma == 0.25
     assert objective.assigned == []
     damped_newton_step(objective, H, 1.0, 0.26)
 

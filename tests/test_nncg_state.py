@@ -25,7 +25,7 @@ def test_every_counter() -> None:
         products += nncg.cg_iterations + (6 if n % 3 == 0 else 0)
         assert nncg.cg_iterations > 0
         assert nncg.hessian_products == objective.calls["product"] == products
-        assert nncg.gradients == objective.calls["gradient"] == n + 1
+        assert objective.calls["gradient"] == n + 1
         assert nncg.function_evaluations == objective.calls["gradient"] + objective.calls["loss"]
         assert nncg.steps == n + 1
 

@@ -16,7 +16,6 @@ class SingularHessian(RuntimeError):
 
     def __init__(self, gamma: float, what: str) -> None:
         super().__init__(f"gamma={gamma:g}: H + gamma I {what}; allowed is a gamma that moves H's eigenvalues off 0")
-        self.gamma = gamma
 
 
 def damped_newton_step(objective: Objective, dense_hessian: Tensor, eta: float, gamma: float) -> Tensor:

@@ -95,7 +95,6 @@ class NysNewtonCG:
         nystrom: the preconditioner's factors; None before the first step.
         steps: taken, those that failed included.
         function_evaluations: of the loss, with or without its gradient.
-        gradients: those of them with the gradient.
         hessian_products: products of the curvature with one vector.
         cg_iterations, step_length, gain_ratio: of the last step; 0, 0 and NaN where it did not come to them, and a
             gain ratio of minus infinity where the full step's loss is not finite.
@@ -118,7 +117,7 @@ class NysNewtonCG:
     """
 
     _SAVED = (
-        *("damping", "steps", "function_evaluations", "gradients", "hessian_products"),
+        *("damping", "steps", "function_evaluations", "hessian_products"),
         *("cg_iterations", "step_length", "gain_ratio", "failures", "reason"),
     )
 
@@ -128,22 +127,16 @@ class NysNewtonCG:
         self.seed = seed
         self.damping = settings.damping
         self.nystrom: Nystrom | None = None
-        self.steps = self.function_evaluations = self.gradients = self.hessian_products = 0
+        self.steps = self.function_evaluations = self.hessian_products = 0
         self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
         self.failures = 0
         self.reason = ""
-
-    @property
-    def stuck(self) -> bool:
-        """Whether further steps on the same objective are of no use; a step that succeeds ends it."""
-        return bool(self.reason)
 
     def step(self) -> Tensor:
         """One step; the losses before it, (1 + T,)."""
         self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
         losses, gradient = self.objective.gradient()
         self.function_evaluations += 1
-        self.gradients += 1
         if not (losses[0].isfinite() and gradient.isfinite().all()):
             self.reason = "the loss or its gradient is not finite"
         elif not gradient.any():
