@@ -100,7 +100,7 @@ def through_lightning(method: AdamMethod, folder: Path) -> tuple[Times, Times]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(method, train_dataloaders=method.blocks())
+    trainer.fit(method, train_dataloaders=method.loader())
     return stopwatch.seconds, clocks() - began - stopwatch.seconds
 
 

@@ -136,10 +136,10 @@ class Conditioning(Measurement):
     def finish(self, method: Method) -> None:
         write_json(self.path, self.found)
         if "plain" in self.found:
-            write_figure(self.picture, draw(self.found))
+            write_figure(self.picture, plot(self.found))
 
 
-def draw(record: Mapping[str, Any]) -> Figure:
+def plot(record: Mapping[str, Any]) -> Figure:
     """Condition numbers against the drop tolerance; Theorem 1's sides beside them where they were measured."""
     series = record["theorem1"]
     panels = 2 if series["iteration"] else 1

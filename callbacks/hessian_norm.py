@@ -106,7 +106,7 @@ class HessianNorm(Measurement):
             **densities,
         }
         write_arrays(self.path, arrays)
-        write_figure(self.picture, draw(arrays, densities, method))
+        write_figure(self.picture, plot(arrays, densities, method))
 
     def losses(self, method: Method) -> dict[str, ResidualForm]:
         """L_r and L at the method's current parameters."""
@@ -152,7 +152,7 @@ class HessianNorm(Measurement):
         method.log_figures(norms | named)
 
 
-def draw(arrays: dict[str, Any], densities: dict[str, Array], method: Method) -> Figure:
+def plot(arrays: dict[str, Any], densities: dict[str, Array], method: Method) -> Figure:
     """Norms and their ratio along the training; the spectral density where there is one."""
     figure = Figure(figsize=(15 if densities else 11, 4), layout="constrained")
     left, right, *more = figure.subplots(1, 3 if densities else 2)

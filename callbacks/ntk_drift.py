@@ -69,7 +69,7 @@ class NTKDrift(Measurement):
         if self.keep_kernel:
             arrays["kernel_start"] = start["K"].numpy()
         write_arrays(self.path, arrays)
-        write_figure(self.picture, draw(arrays["iteration"], arrays["drift"], spectra, method))
+        write_figure(self.picture, plot(arrays["iteration"], arrays["drift"], spectra, method))
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
         """K, K_uu and K_rr at the method's current parameters, on the CPU."""
@@ -99,7 +99,7 @@ class NTKDrift(Measurement):
         method.log_figures(named)
 
 
-def draw(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:
+def plot(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:
     """The drift along the training, and the spectra at its start and end."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

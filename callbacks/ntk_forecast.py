@@ -97,7 +97,7 @@ class NTKForecast(Measurement):
         found = self.forecast(method)
         write_arrays(self.path, {"iteration": method.iteration, **found})
         self.found["done"] = True
-        write_figure(self.picture, draw(found, f"{title(method)}, iteration {method.iteration}"))
+        write_figure(self.picture, plot(found, f"{title(method)}, iteration {method.iteration}"))
         method.log_figures({f"ntk_forecast_{name}": float(found[name]) for name in ("horizon", "horizon_loss")})
 
     def forecast(self, method: Method) -> dict[str, Array]:
@@ -146,7 +146,7 @@ class NTKForecast(Measurement):
         }
 
 
-def draw(found: dict[str, Array], heading: str) -> Figure:
+def plot(found: dict[str, Array], heading: str) -> Figure:
     """Measured and foretold size of some components of the residual, and the error of the whole."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pinntk.callbacks.files import write_arrays, write_figure, write_pixels
-from pinntk.callbacks.solution_picture import draw, pixels
+from pinntk.callbacks.solution_picture import pixels, plot
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
 
@@ -77,7 +77,7 @@ class SolutionPlot(pl.Callback):
             prediction = method.network.predict(points)
             arrays = {"coordinates": points, "prediction": prediction, "reference": self.reference.values}
             write_arrays(self.folder / "solution.npz", arrays)
-            write_figure(self.folder / "solution.png", draw(method.pde, prediction, self.reference.values, method.name))
+            write_figure(self.folder / "solution.png", plot(method.pde, prediction, self.reference.values, method.name))
         except Exception as error:  # the result is on the disk; all that is lost is said
             say_undrawn("solution.png", error)
 

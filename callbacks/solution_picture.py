@@ -81,7 +81,7 @@ def pixels(pde: PDE, prediction: Array, reference: Array) -> Array | None:
     return np.vstack([np.hstack([plane.of(values) for plane in planes]) for values in (v, u)])
 
 
-def draw(pde: PDE, prediction: Array, reference: Array, method: str) -> Figure:
+def plot(pde: PDE, prediction: Array, reference: Array, method: str) -> Figure:
     """Curves in 1-D, maps in 2-D, several planes of a grid in 3-D and more, coloured points where they are scattered.
 
     Raises:

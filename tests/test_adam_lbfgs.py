@@ -88,7 +88,7 @@ def test_no_point_is_evaluated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_loss_falls_in_every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     method = made(adam=5, lbfgs=40)
     losses: list[Tensor] = []
-    monkeypatch.setattr(AdamLBFGS, "record", lambda self, names, history, **more: losses.extend(history))
+    monkeypatch.setattr(AdamLBFGS, "log_losses", lambda self, names, history, **more: losses.extend(history))
     fit(method)
     total = torch.stack(losses)[5:, 0]
     assert len(total) == 40

@@ -15,7 +15,7 @@ from test_pcpinn import Formless
 from training import POINTS, fit, make, stop_at
 
 from pinntk.callbacks import Conditioning, TimedCheckpoint
-from pinntk.callbacks.conditioning import draw
+from pinntk.callbacks.conditioning import plot
 from pinntk.common.errors import BadInput
 from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.discrete.theorem1 import Theorem1
@@ -81,12 +81,12 @@ def timeless(record: Any) -> Any:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are drawn empty, unless it is about them: they take longer than all the rest."""
     for module in ("conditioning", "solution"):
-        monkeypatch.setattr(f"pinntk.callbacks.{module}.draw", lambda *arguments: Figure(figsize=(1, 1)))
+        monkeypatch.setattr(f"pinntk.callbacks.{module}.plot", lambda *arguments: Figure(figsize=(1, 1)))
 
 
 @methods
 def test_what_a_run_writes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pinntk.callbacks.conditioning.draw", draw)
+    monkeypatch.setattr("pinntk.callbacks.conditioning.plot", plot)
     method = METHODS[name]()
     log = MetricsCSV(tmp_path)
     fit(method, [callback(tmp_path)], logger=log)

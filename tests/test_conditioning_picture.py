@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pinntk.callbacks.conditioning import draw
+from pinntk.callbacks.conditioning import plot
 from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.pdes.convection import Convection, ConvectionDiscretization
 
@@ -23,7 +23,7 @@ def record_of(problem: Convection, **settings: Any) -> dict[str, Any]:
 def test_the_picture_shows_the_numbers() -> None:
     record = record_of(Convection(), cells=16, time_steps=40, order=2, space="order4")
     record["theorem1"] = {"iteration": [0, 5], "left": [3.0, 4.0], "right": [1.0, 2.0]}
-    left, right = draw(record).axes
+    left, right = plot(record).axes
     curves = {str(line.get_label()): line for line in left.lines}
     rows = record["preconditioned"]
     for quantity, label in (("condition", "‖A⁻¹P‖‖P⁻¹b‖/‖u‖"), ("kappa", "κ(P⁻¹A)")):
@@ -33,4 +33,4 @@ def test_the_picture_shows_the_numbers() -> None:
         assert np.array_equal(curves[f"{label}, whole"].get_xdata(), [1e-3])  # the others were refused
     assert [list(np.asarray(line.get_ydata())) for line in right.lines] == [[3.0, 4.0], [1.0, 2.0]]
     record["theorem1"] = {"iteration": [], "left": [], "right": []}
-    assert len(draw(record).axes) == 1
+    assert len(plot(record).axes) == 1

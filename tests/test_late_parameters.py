@@ -58,7 +58,7 @@ class Learning(Method):
             self.get_buffer("seen").add_(1)
             losses.append(terms.detach().sum()[None])
             self.iteration += 1
-        self.record(("loss",), losses)
+        self.log_losses(("loss",), losses)
 
 
 def learning() -> Learning:

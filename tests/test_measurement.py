@@ -42,7 +42,7 @@ AT_START = {
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are drawn empty: they take longer than all the rest."""
     for module in ("conditioning", "solution", "ntk_drift", "ntk_forecast", "hessian_norm"):
-        monkeypatch.setattr(f"pinntk.callbacks.{module}.draw", lambda *arguments: Figure(figsize=(1, 1)))
+        monkeypatch.setattr(f"pinntk.callbacks.{module}.plot", lambda *arguments: Figure(figsize=(1, 1)))
 
 
 def found(folder: Path, name: str) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def test_with_symmetries_the_network_is_trained_on_the_whole_domain(form: str) -
 @pytest.mark.parametrize("name", lines.PDES)
 def test_a_whole_run(name: str, form: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command line to the result, with the configured settings but for a coarser grid."""
-    monkeypatch.setattr("pinntk.callbacks.solution.draw", lambda *arguments: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("pinntk.callbacks.solution.plot", lambda *arguments: Figure(figsize=(1, 1)))
     steps = {"poisson1d": None, "wave": 30}.get(name, 16)
     words = [
         f"pde={name}",

@@ -60,7 +60,7 @@ def little_to_evaluate() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Heat2D, "evaluation_shape", (5, 5, 5))
         patch.setattr(Heat2D, "reference", lambda self: Reference(np.ones(125), 0.0))
-        patch.setattr("pinntk.callbacks.solution.draw", lambda *arguments: Figure(figsize=(1, 1)))
+        patch.setattr("pinntk.callbacks.solution.plot", lambda *arguments: Figure(figsize=(1, 1)))
         yield
 
 

@@ -14,7 +14,7 @@ from training import fit, make
 
 from pinntk.callbacks import SolutionPlot
 from pinntk.callbacks.files import write_figure, write_pixels
-from pinntk.callbacks.solution_picture import draw, pixels
+from pinntk.callbacks.solution_picture import pixels, plot
 from pinntk.common.arrays import Array, l2re
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.pdes.base import PDE
@@ -63,7 +63,7 @@ def meshes(figure: Figure) -> list[tuple[str, Array]]:
 def test_picture_of_curves() -> None:
     pde = Poisson1D()
     u, v = waves(pde.evaluation_points())
-    figure = draw(pde, u, v, "adam")
+    figure = plot(pde, u, v, "adam")
     left, right = figure.axes
     curves = {line.get_label(): line.get_ydata() for line in left.lines}
     assert np.array_equal(curves["prediction"], u)
@@ -75,7 +75,7 @@ def test_picture_of_curves() -> None:
 def test_picture_of_maps() -> None:
     pde = Burgers()
     u, v = waves(pde.evaluation_points())
-    found = meshes(draw(pde, u, v, "adam"))
+    found = meshes(plot(pde, u, v, "adam"))
     assert [title for title, _ in found] == ["prediction", "reference", "error"]
     for (_, values), expected in zip(found, (u, v, u - v), strict=True):  # x upwards, t to the right
         assert np.array_equal(values.reshape(257, 101), expected.reshape(257, 101))
@@ -84,7 +84,7 @@ def test_picture_of_maps() -> None:
 def test_picture_of_snapshots() -> None:
     pde = Heat2D()
     u, v = waves(pde.evaluation_points())
-    figure = draw(pde, u, v, "pcpinn")
+    figure = plot(pde, u, v, "pcpinn")
     found = meshes(figure)
     assert [title for title, _ in found] == ["prediction", "reference", "error"] + [""] * 9
     for row, moment in enumerate((0, 4, 38, 125)):  # y upwards, x to the right
@@ -97,7 +97,7 @@ def test_picture_of_snapshots() -> None:
 def test_picture_of_a_perfect_or_constant_prediction(tmp_path: Path) -> None:
     pde = Burgers()
     u = np.ones(len(pde.evaluation_points()))
-    draw(pde, u, u, "adam").savefig(tmp_path / "flat.png")
+    plot(pde, u, u, "adam").savefig(tmp_path / "flat.png")
 
 
 @pytest.mark.parametrize("pde", [Poisson1D(), Burgers(), Heat2D()])
@@ -143,7 +143,7 @@ def test_maps_of_any_grid_show_what_their_axes_say(
 ) -> None:
     pde = grid(names, *shape)
     u = values_on(pde)
-    figure = draw(pde, u, 2 * u, "adam")
+    figure = plot(pde, u, 2 * u, "adam")
     panels = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
     assert len(panels) == 3 * len(held)
     assert {panel.get_xlabel() for panel in panels[-3:]} == {across}
@@ -169,7 +169,7 @@ def test_tiny_grids_have_pictures_for_people_and_for_loggers(
 ) -> None:
     pde = grid(names, *shape)
     u = values_on(pde)
-    write_figure(tmp_path / "solution.png", draw(pde, u, u, "adam"))
+    write_figure(tmp_path / "solution.png", plot(pde, u, u, "adam"))
     shown = pixels(pde, u, -u)
     assert shown is not None
     assert set(np.unique(shown)) <= set(np.unique([u, -u]))
@@ -189,7 +189,7 @@ def test_pixels_of_a_steady_plane_are_oriented_as_its_map() -> None:
 def test_picture_of_scattered_points() -> None:
     pde = Saddle()
     points, v = pde.evaluation_points(), pde.reference().values
-    figure = draw(pde, v + 1, v, "adam")
+    figure = plot(pde, v + 1, v, "adam")
     panels = [panel for panel in figure.axes if panel.get_label() != "<colorbar>"]
     assert [(p.get_title(), p.get_xlabel()) for p in panels] == [(n, "x") for n in ("prediction", "reference", "error")]
     for panel, values in zip(panels, (v + 1, v, np.ones(77)), strict=True):
@@ -202,7 +202,7 @@ def test_picture_of_scattered_points() -> None:
 def test_scattered_points_on_a_line_are_curves_in_order() -> None:
     places = np.array([[0.5], [0.1], [0.9]])
     pde = made(coordinates=("x",), lower=(0.0,), upper=(1.0,), evaluation_points=lambda self: places)
-    left, _ = draw(pde, np.array([5.0, 1.0, 9.0]), np.array([1.0, 1.0, 1.0]), "adam").axes
+    left, _ = plot(pde, np.array([5.0, 1.0, 9.0]), np.array([1.0, 1.0, 1.0]), "adam").axes
     curves = {line.get_label(): line for line in left.lines}
     np.testing.assert_array_equal(curves["prediction"].get_xdata(), [0.1, 0.5, 0.9])
     np.testing.assert_array_equal(curves["prediction"].get_ydata(), [1, 5, 9])
@@ -221,7 +221,7 @@ def test_a_picture_that_fails_ends_nothing(
         raise IndexError("no colours\nleft")
 
     monkeypatch.setattr("pinntk.callbacks.solution.pixels", broken)
-    monkeypatch.setattr("pinntk.callbacks.solution.draw", broken)
+    monkeypatch.setattr("pinntk.callbacks.solution.plot", broken)
     method = make()
     plot = SolutionPlot(tmp_path, method.pde.reference(), every=25)
     fit(method, [plot], logger=Taker(tmp_path))

@@ -63,7 +63,7 @@ def test_curves_pictures_configuration_and_result(cli: Cli) -> None:
 
 def test_a_resumed_run_goes_on_in_its_curves(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Method, "record", interrupting(Method.record, 20))
+        patch.setattr(Method, "log_losses", interrupting(Method.log_losses, 20))
         assert cli(*WORDS).code == 130
     assert cli(*WORDS).code == 0
     assert [int(row["iteration"]) for row in rows_of(cli.run_folder())] == [10, 20, 30, 40]

@@ -127,7 +127,7 @@ def test_jobs_of_a_sweep_are_runs_of_their_own(cli: Cli) -> None:
 
 def test_a_resumed_run_goes_on_in_the_same_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Method, "record", interrupting(Method.record, 20))
+        patch.setattr(Method, "log_losses", interrupting(Method.log_losses, 20))
         assert cli(*WANDB, "evaluate_every=10").code == 130
     folder = cli.run_folder()
     (part,) = offline_runs(folder)
@@ -172,7 +172,7 @@ def test_a_run_that_breaks_off_is_finished_too(cli: Cli, monkeypatch: pytest.Mon
     def broken(self: Method, *arguments: Any, **more: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Method, "record", broken)
+    monkeypatch.setattr(Method, "log_losses", broken)
     with pytest.raises(ZeroDivisionError):
         cli(*WANDB)
     (run,) = offline_runs(cli.run_folder())

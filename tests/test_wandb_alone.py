@@ -65,13 +65,13 @@ def test_a_killed_run_loses_nothing(tmp_path: Path) -> None:
         "import os, signal, sys, time\n"
         "from pinntk.launch.cli import main\n"
         "from pinntk.methods import Method\n"
-        "record = Method.record\n"
+        "record = Method.log_losses\n"
         "def recording(self, *arguments, **more):\n"
         "    record(self, *arguments, **more)\n"
         "    if self.iteration == 30:\n"
         "        time.sleep(4)\n"  # more than SECONDS_TO_LOSE
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Method.record = recording\n"
+        "Method.log_losses = recording\n"
         "main(sys.argv[1:])\n"
     )
     words = [*WANDB, "checkpoint.every_seconds=1e-9"]

@@ -84,7 +84,7 @@ def fit(
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        trainer.fit(method, train_dataloaders=method.blocks(), ckpt_path=resume)
+        trainer.fit(method, train_dataloaders=method.loader(), ckpt_path=resume)
     return trainer
 
 
@@ -119,7 +119,7 @@ def whole_and_resumed(make: Callable[[], M], cut: int, folder: Path, monkeypatch
 
 
 def interrupting(record: Any, at: int) -> Any:
-    """For ``Method.record``: Ctrl-C once this iteration has been recorded."""
+    """For ``Method.log_losses``: Ctrl-C once this iteration has been recorded."""
 
     def recording(self: Method, *arguments: Any, **more: Any) -> None:
         record(self, *arguments, **more)

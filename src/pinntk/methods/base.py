@@ -227,7 +227,7 @@ class Method(pl.LightningModule):
     def refresh(self) -> None:
         """Renew what of the objective takes long to make, where that is due before this iteration."""
         if self.objective.refresh_due(self.iteration):
-            with self.phase("refresh"):
+            with self.timed("refresh"):
                 self.objective.refresh(self.iteration)
 
     def renew(self) -> None:
@@ -249,7 +249,7 @@ class Method(pl.LightningModule):
         return self.objective.report()
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def timed(self, name: str) -> Iterator[None]:
         """Count the time spent inside towards ``seconds_per_phase[name]``."""
         started = time.perf_counter()
         try:
@@ -257,7 +257,7 @@ class Method(pl.LightningModule):
         finally:
             self.seconds_per_phase[name] = self.seconds_per_phase.get(name, 0.0) + time.perf_counter() - started
 
-    def record(self, names: tuple[str, ...], history: list[Tensor], **more: float) -> None:
+    def log_losses(self, names: tuple[str, ...], history: list[Tensor], **more: float) -> None:
         """Check and log a block's losses.
 
         Args:
@@ -288,7 +288,7 @@ class Method(pl.LightningModule):
 
     # --- Lightning ----------------------------------------------------------------------------------------------------
 
-    def blocks(self) -> Iterable[int]:
+    def loader(self) -> Iterable[int]:
         """The loader for ``Trainer.fit``, which wants one: an endless supply of nothing, for the points live here."""
         return repeat(0)
 

@@ -226,7 +226,7 @@ class Plan(Method):
         while self.iteration < end and not self.stop_requested and not self.finished:
             self.refresh()
             phase = self.phases[self._current]
-            with self.phase(phase.name):
+            with self.timed(phase.name):
                 self.renew()
                 losses = phase.step(self.iteration - self._begun)
             history.append(losses)
@@ -239,7 +239,7 @@ class Plan(Method):
             if reason is not None:
                 self._next(phase, reason, last_draw)
         log = {} if phase is None else {**phase.log(), **self.objective.log()}
-        self.record(("loss", *self.objective.names), history, **log)
+        self.log_losses(("loss", *self.objective.names), history, **log)
 
     def _stagnated(self, phase: Phase) -> str | None:
         window = phase.settings.stagnation.window

@@ -150,7 +150,7 @@ def _history(folder: RunFolder, result: Mapping[str, Any]) -> dict[int, dict[str
     return dict(sorted(rows.items()))
 
 
-def draw_missing(settings: RunSettings, folder: RunFolder) -> None:
+def plot_missing(settings: RunSettings, folder: RunFolder) -> None:
     """Make the pictures of a completed run that was cut off between its result and them."""
     if folder.checkpoint.exists() and not all((folder.path / name).exists() for name in SOLUTION):
         run = load(folder.path)

@@ -27,7 +27,7 @@ from pinntk.pdes.declaration import reference_of
 from pinntk.pdes.references import Reference
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.elsewhere import trained_elsewhere
-from pinntk.runs.finished import News, draw_missing, news, take_up
+from pinntk.runs.finished import News, news, plot_missing, take_up
 from pinntk.runs.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
 from pinntk.runs.record import describe, last_lines
 from pinntk.runs.settings import RunSettings
@@ -117,7 +117,7 @@ def _report(settings: RunSettings, folder: RunFolder, result: dict[str, Any], wa
     if result["status"] == "completed":
         for line in wanted.refused:
             say(line)
-        draw_missing(settings, folder)
+        plot_missing(settings, folder)
         say("finished before and not run again (overwrite=true trains anew)")
         say(last_lines(result, settings.pde, folder.path))
         return 0

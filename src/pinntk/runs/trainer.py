@@ -120,7 +120,7 @@ def fit(trainer: pl.Trainer, method: Method, stop: StopOnSignal, checkpoint: Pat
     """
     try:
         with stop.restoring():
-            trainer.fit(method, train_dataloaders=method.blocks(), ckpt_path=checkpoint)
+            trainer.fit(method, train_dataloaders=method.loader(), ckpt_path=checkpoint)
         # Lightning leaves a module on the CPU; what is measured from here on finds its points where it trained.
         method.to(trainer.strategy.root_device)
     except SystemExit:  # Lightning's way out
