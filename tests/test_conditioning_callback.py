@@ -190,7 +190,7 @@ def test_overrides_replace_the_runs_discretization(overrides: dict[str, Any], tm
     found = record["discretization"]
     assert {name: found[name] for name in ("cells", "space")} == {"cells": 20, "space": "order4"} | overrides
     assert record["grid"] == [1, found["cells"] + 1]
-    assert method.problem.shape == (1, 21)  # the run keeps its own
+    assert method.objective.problem.shape == (1, 21)  # the run keeps its own
 
 
 def with_discretization(pde: PDE, **settings: Any) -> Method:

@@ -17,6 +17,7 @@ from pinntk.runs.settings import RunSettings
 CONF = configuration_folder()
 CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
+PHASES = "method.phases=[{adam: {steps: 10}}]"  # a plan has none of its own
 SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "gdnd", "gdnd_theory", "pcpinn", "pinn_ntk")}
 """Problems by method; a method that is not named here supports heat2d at least."""
 
@@ -48,7 +49,7 @@ def test_all_the_groups_and_choices_are_there() -> None:
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize(("pde", "method"), [(p, m) for p in PDES for m in METHODS if supports(m, p)])
 def test_every_combination_is_valid_and_lists_all_keys(pde: str, method: str, budget: str) -> None:
-    config = compose([f"pde={pde}", f"method={method}", f"budget={budget}"])
+    config = compose([f"pde={pde}", f"method={method}", f"budget={budget}", *([PHASES] if method == "plan" else [])])
     settings = RunSettings.read(config)
     assert (settings.pde.name, settings.method_class.name, settings.budget.name) == (pde, method, budget)
     # A key that no file lists could not be set on the command line.

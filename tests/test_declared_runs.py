@@ -96,7 +96,7 @@ def test_nothing_is_written_where_a_declaration_is_wrong(
     assert not (cli.folder / "runs").exists()
 
 
-@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize("sweep", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_wrong_declaration_is_refused_before_lightning_is_imported(
     users: Callable[..., Any], cli: Cli, sweep: bool
 ) -> None:
@@ -127,6 +127,7 @@ def test_scattered_reference_values(users: Callable[..., Any], cli: Cli) -> None
     assert (folder / "solution.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_names_of_a_runs_own_figures_are_no_terms_names(cli: Cli) -> None:
     watched = "callbacks=[ntk_drift,hessian_norm,ntk_forecast,conditioning]"
     small = [f"callbacks.{name}.interior=5" for name in ("ntk_drift", "hessian_norm", "ntk_forecast")]

@@ -101,6 +101,7 @@ def test_parts_of_a_device_are_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [device.lock.stem for device in visible_devices()] == ["MIG-a", "MIG-b"]
 
 
+@pytest.mark.slow
 def test_the_launcher_gives_each_job_a_device(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     (cli.folder / "watcher.py").write_text(WATCHER)
     monkeypatch.syspath_prepend(cli.folder)

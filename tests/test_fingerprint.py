@@ -171,6 +171,7 @@ def test_a_finished_run_of_edited_code(tmp_path: Path) -> None:
     assert command(tmp_path).code == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_run_of_edited_code(tmp_path: Path) -> None:
     cut = command(tmp_path, "checkpoint.every_seconds=1e-9", arrange=at_iteration(17, die))
     assert cut.code == -signal.SIGKILL

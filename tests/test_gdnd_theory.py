@@ -116,6 +116,7 @@ def test_what_theorem_4_speaks_of_is_what_is_recorded() -> None:
     assert all(q >= mu for q, mu in zip(found["pl_quotient"], found["smallest_eigenvalue"], strict=True))
 
 
+@pytest.mark.slow
 def test_the_rate_of_theorem_4_where_its_condition_holds() -> None:
     """A wide network, few points and gradient descent first; the damping is of the size of the smallest eigenvalue."""
     method = GDNDTheory(

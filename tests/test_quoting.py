@@ -78,6 +78,7 @@ def test_choices_from_a_folder_of_any_name(sweep: list[str], cli: Cli) -> None:
     assert cli.run_folder().name == "seed7"
 
 
+@pytest.mark.slow
 def test_home_is_home_everywhere(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     home = cli.folder / "home"
     (home / "conf" / "experiment").mkdir(parents=True)

@@ -26,18 +26,21 @@ CUT = ["points.resample_every=7", "checkpoint.every_seconds=1e-9", "evaluate_eve
 ALIKE = [word for word in CUT if not word.startswith("points.")]
 GRID = ["pde=heat2d", "method=pcpinn", "discretization.cells=8", "discretization.time_steps=16"]
 BATCH = ["method.batch=64"]
+TINY = ["network.depth=1", "points.interior=30"]  # its Newton steps are exact
 PHASED = [word for word in FAST if not word.startswith("method.steps")]
 METHODS = {
     "adam": [*FAST, *CUT],
     "adam_lbfgs": [*PHASED, *CUT, "pde=wave", "method=adam_lbfgs", "method.adam.steps=15", "method.lbfgs.steps=25"],
     "gdnd": [*PHASED, *CUT, "method=gdnd", "method.adam.steps=15", "method.lbfgs.steps=13", "method.nncg.steps=12"],
-    "gdnd_theory": [*PHASED, *ALIKE, "method=gdnd_theory", "method.descent.steps=25", "method.newton.steps=15"],
+    "gdnd_theory": [*PHASED, *ALIKE, *TINY, "method=gdnd_theory", "method.descent.steps=25", "method.newton.steps=15"],
     "pinn_ntk": [*FAST, *CUT, "pde=burgers", "method=pinn_ntk", "method.update_every=3"],
     "pcpinn-direct": [*FAST, *ALIKE, *GRID, "method.form=direct", "method.refresh_every=15"],
     "pcpinn-applied": [*FAST, *ALIKE, *GRID, *BATCH, "method.form=applied", "method.refresh_every=15"],
     "pcpinn-solved": [*FAST, *ALIKE, *GRID, *BATCH, "method.form=solved"],
 }
 """For every method a fast run of 40 iterations in blocks of 10, saved after each block, in all its phases."""
+QUICK = ("adam", "gdnd", "pcpinn-applied")
+"""One without phases, one with, one with targets; the others, cut inside one process, are in tests of their own."""
 
 
 MAY_DIFFER = {"seconds", "seconds_per_phase", "wall_seconds", "method_figures", "git"}
@@ -131,7 +134,12 @@ CUTS = {
 
 STATE = {"before the first checkpoint", "inside a block", "at the end of a block", "after the last checkpoint"}
 """Cuts at which methods differ by what they have to save; the others are about files, which are alike for all."""
-CASES = [(method, cut) for method in METHODS for cut in CUTS if method == "adam" or cut in STATE]
+OFTEN = {"inside a block", "between log and checkpoint", "before the result"}
+CASES = [
+    case if case[0] in QUICK and case[1] in OFTEN else pytest.param(*case, marks=pytest.mark.slow)
+    for case in itertools.product(METHODS, CUTS)
+    if case[0] == "adam" or case[1] in STATE
+]
 
 
 @pytest.mark.parametrize(("uninterrupted", "cut"), CASES, indirect=["uninterrupted"])
@@ -148,7 +156,11 @@ def test_killed_and_started_again(uninterrupted: tuple[list[str], Path], cut: st
     assert_same_run(whole, tmp_path / whole.relative_to(whole.parents[6]))
 
 
-@pytest.mark.parametrize("uninterrupted", METHODS, indirect=True)
+@pytest.mark.parametrize(
+    "uninterrupted",
+    [name if name == "gdnd" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
+    indirect=True,
+)
 def test_killed_again_and_again(uninterrupted: tuple[list[str], Path], tmp_path: Path) -> None:
     words, whole = uninterrupted
     for n in (12, 13, 25, 38):
@@ -157,8 +169,17 @@ def test_killed_again_and_again(uninterrupted: tuple[list[str], Path], tmp_path:
     assert_same_run(whole, tmp_path / whole.relative_to(whole.parents[6]))
 
 
-@pytest.mark.parametrize(("number", "n"), [(signal.SIGINT, 1), (signal.SIGINT, 20), (signal.SIGTERM, 16)])
-@pytest.mark.parametrize("uninterrupted", METHODS, indirect=True)
+@pytest.mark.parametrize(
+    ("uninterrupted", "number", "n"),
+    [
+        case
+        if case in (("adam", signal.SIGINT, 20), ("gdnd", signal.SIGTERM, 16))
+        else pytest.param(*case, marks=pytest.mark.slow)
+        for method in METHODS
+        for case in ((method, signal.SIGINT, 1), (method, signal.SIGINT, 20), (method, signal.SIGTERM, 16))
+    ],
+    indirect=["uninterrupted"],
+)
 def test_stopped_by_a_signal(
     uninterrupted: tuple[list[str], Path], number: signal.Signals, n: int, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     assert result_of(next(tmp_path.glob("runs/**/seed3")))["threads"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher", ["basic", "local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ray", "slurm"))]
 )
@@ -67,6 +68,7 @@ def test_a_killed_sweep_is_started_again(launcher: str, tmp_path: Path) -> None:
     assert sorted(seed for (seed,) in noted(tmp_path, "finished")) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
     (tmp_path / "hold").touch()
     first = start(tmp_path, "seed=0,1", *LAUNCHERS["local"])

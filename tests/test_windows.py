@@ -48,6 +48,7 @@ print("codes", single, swept, pinntk.report.status.at_work(__import__("pathlib")
 """
 
 
+@pytest.mark.slow
 def test_runs_and_sweeps_one_after_another(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, *FAST, "method.steps=2"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
