@@ -43,6 +43,11 @@ QUICK = ("adam", "gdnd", "pcpinn-applied")
 """One without phases, one with, one with targets; the others, cut inside one process, are in tests of their own."""
 
 
+def slow_unless(quick: bool, *values: Any) -> Any:
+    """A case of a test, marked slow or not."""
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
 MAY_DIFFER = {"seconds", "seconds_per_phase", "wall_seconds", "method_figures", "git"}
 
 
@@ -136,9 +141,9 @@ STATE = {"before the first checkpoint", "inside a block", "at the end of a block
 """Cuts at which methods differ by what they have to save; the others are about files, which are alike for all."""
 OFTEN = {"inside a block", "between log and checkpoint", "before the result"}
 CASES = [
-    case if case[0] in QUICK and case[1] in OFTEN else pytest.param(*case, marks=pytest.mark.slow)
-    for case in itertools.product(METHODS, CUTS)
-    if case[0] == "adam" or case[1] in STATE
+    slow_unless(method in QUICK and cut in OFTEN, method, cut)
+    for method, cut in itertools.product(METHODS, CUTS)
+    if method == "adam" or cut in STATE
 ]
 
 
@@ -156,11 +161,7 @@ def test_killed_and_started_again(uninterrupted: tuple[list[str], Path], cut: st
     assert_same_run(whole, tmp_path / whole.relative_to(whole.parents[6]))
 
 
-@pytest.mark.parametrize(
-    "uninterrupted",
-    [name if name == "gdnd" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
-    indirect=True,
-)
+@pytest.mark.parametrize("uninterrupted", [slow_unless(name == "gdnd", name) for name in METHODS], indirect=True)
 def test_killed_again_and_again(uninterrupted: tuple[list[str], Path], tmp_path: Path) -> None:
     words, whole = uninterrupted
     for n in (12, 13, 25, 38):
@@ -169,17 +170,14 @@ def test_killed_again_and_again(uninterrupted: tuple[list[str], Path], tmp_path:
     assert_same_run(whole, tmp_path / whole.relative_to(whole.parents[6]))
 
 
-@pytest.mark.parametrize(
-    ("uninterrupted", "number", "n"),
-    [
-        case
-        if case in (("adam", signal.SIGINT, 20), ("gdnd", signal.SIGTERM, 16))
-        else pytest.param(*case, marks=pytest.mark.slow)
-        for method in METHODS
-        for case in ((method, signal.SIGINT, 1), (method, signal.SIGINT, 20), (method, signal.SIGTERM, 16))
-    ],
-    indirect=["uninterrupted"],
-)
+STOPS = [
+    slow_unless(stop in (("adam", signal.SIGINT, 20), ("gdnd", signal.SIGTERM, 16)), *stop)
+    for method in METHODS
+    for stop in ((method, signal.SIGINT, 1), (method, signal.SIGINT, 20), (method, signal.SIGTERM, 16))
+]
+
+
+@pytest.mark.parametrize(("uninterrupted", "number", "n"), STOPS, indirect=["uninterrupted"])
 def test_stopped_by_a_signal(
     uninterrupted: tuple[list[str], Path], number: signal.Signals, n: int, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from pinntk.runs.settings import RunSettings
 FAILING = ["method.adam.learning_rate=1e300,1e-3", "method.steps=3"]
 
 
-@pytest.mark.parametrize("launcher", ["local", "ray", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launcher", ["local", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ray", "slurm"))])
 def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     ends = {"killed": 1, "broken": 2, "terminated": 3}
     code, out, err = sweep(tmp_path, "seed=range(5)", "method.steps=10", *LAUNCHERS[launcher], **ends)
@@ -51,9 +51,7 @@ def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher", ["basic", "local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ray", "slurm"))]
-)
+@pytest.mark.parametrize("launcher", ["basic", "local", "ray", "slurm"])
 def test_a_killed_sweep_is_started_again(launcher: str, tmp_path: Path) -> None:
     words = ["seed=range(4)", "checkpoint.every_seconds=1e-9", *LAUNCHERS[launcher]]
     first = start(tmp_path, *words, slow=0.1)
@@ -84,7 +82,7 @@ def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
     assert sorted(noted(tmp_path, "finished")) == [["0"], ["1"]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_sweep_and_its_jobs(number: signal.Signals, tmp_path: Path) -> None:
     words = ["seed=range(4)", "method.log_every=1", *LAUNCHERS["local"]]
     process = start(tmp_path, *words, slow=0.2)
