@@ -26,6 +26,11 @@ FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.
 """A run of well under a second."""
 
 
+def slow_unless(quick: bool, *values: Any) -> Any:
+    """A case of a parametrised test, marked slow or not."""
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
 class Ended(NamedTuple):
     """How a command ended, and what it said."""
 

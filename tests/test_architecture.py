@@ -55,7 +55,7 @@ def inside(path: Path) -> set[str]:
 
 def test_the_walk_finds_the_house() -> None:
     assert {"network.network", "pdes.base", "methods.adam", "callbacks.error", "", "train"} <= set(MODULES)
-    assert imports(MODULES["methods.adam"]) >= {"typing", "pinntk.methods.base", "pinntk.methods.plan"}
+    assert imports(MODULES["methods.adam"]) >= {"typing", "pinntk.methods.settings", "pinntk.methods.plan"}
     assert inside(MODULES["status"]) == {"report"}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import slow_unless
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
@@ -46,7 +47,7 @@ def test_all_the_groups_and_choices_are_there() -> None:
     assert CHOICES["width"] == [f"w{n}" for n in (50, 100, 200, 400, 500, 1000, 2000, 5000, 10000)]
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("budget", [slow_unless(name == "laptop", name) for name in BUDGETS])
 @pytest.mark.parametrize(("pde", "method"), [(p, m) for p in PDES for m in METHODS if supports(m, p)])
 def test_every_combination_is_valid_and_lists_all_keys(pde: str, method: str, budget: str) -> None:
     config = compose([f"pde={pde}", f"method={method}", f"budget={budget}", *([PHASES] if method == "plan" else [])])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FAST, Cli, result_of
+from conftest import FAST, Cli, result_of, slow_unless
 
 from pinntk.runs.trained import load
 
@@ -35,7 +35,9 @@ FILES = [("config.yaml", 1), ("last.ckpt", 1), ("last.ckpt", 3), ("metrics.csv",
 FILES += [("result.json", 1)]
 
 
-@pytest.mark.parametrize(("name", "nth"), FILES)
+@pytest.mark.parametrize(
+    ("name", "nth"), [slow_unless(file in (("last.ckpt", 3), ("result.json", 1)), *file) for file in FILES]
+)
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     name: str, nth: int, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

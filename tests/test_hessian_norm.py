@@ -125,6 +125,7 @@ def test_at_initialisation_alone_in_double_precision_and_logged(tmp_path: Path) 
     assert not [name for name in header if "seconds" in name]
 
 
+@pytest.mark.slow
 def test_the_density_has_the_traces(tmp_path: Path) -> None:
     method = make(Reaction(), **TRAINING, width=3)
     start, _ = dense(method, "mean", whole=True)

@@ -92,6 +92,7 @@ def flag(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--config-dir", "mine"]
 
 
+@pytest.mark.slow
 def test_on_the_command_line(cli: Cli, flag: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         advance = Learning.advance

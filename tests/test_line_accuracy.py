@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import slow_unless
 from lines import CASES, LINEAR, discretize, make, pde_of, random
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -140,8 +141,8 @@ def test_few_applications_of_the_default_factors_solve_a_linear_problem(name: st
     np.testing.assert_allclose(values, solution, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("scale", [0.0, 0.3], ids=["zero", "noise"])
+@pytest.mark.parametrize("case", [slow_unless("burgers, " not in case, case) for case in CASES])
+@pytest.mark.parametrize("scale", [slow_unless(False, 0.0), 0.3], ids=["zero", "noise"])
 def test_applications_to_wrong_values_reach_the_discrete_solution(case: str, scale: float) -> None:
     linear = pde_of(case).name in LINEAR
     steps = {} if case.startswith("poisson") else {"time_steps": 40}

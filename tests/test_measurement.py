@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FAST, Cli, arrays_of, in_child, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, in_child, result_of, rows_of, slow_unless
 from matplotlib.figure import Figure
 from scipy.sparse.linalg import ArpackNoConvergence
 from test_resume import when_replacing
@@ -195,7 +195,7 @@ def without(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in ("callbacks", "loggers")}
 
 
-@pytest.mark.parametrize("start", ["seed", "init_from"])
+@pytest.mark.parametrize("start", ["seed", slow_unless(False, "init_from")])
 def test_a_callback_newly_asked_of_a_finished_run(start: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*FAST, "method.adam.learning_rate=1e-2"]
     if start == "init_from":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from conftest import slow_unless
 
 from pinntk.launch.cli import compose, configuration_folder, groups
 from pinntk.runs.settings import RunSettings
@@ -117,7 +118,7 @@ def test_settings_are_those_published(method: str, pde: str) -> None:
 
 
 @pytest.mark.parametrize("method", [name for name in CHOICES["method"] if name != "plan"])  # which has no settings
-@pytest.mark.parametrize("pde", CHOICES["pde"])
+@pytest.mark.parametrize("pde", [slow_unless(name == "heat2d", name) for name in CHOICES["pde"]])
 def test_nothing_but_the_coordinates_goes_in(method: str, pde: str) -> None:
     words = [f"method={method}", f"pde={pde}", "budget=paper"]
     assert compose(words)["network"]["features"] == []

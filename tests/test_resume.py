@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of, slow_unless
 from matplotlib.figure import Figure
 
 from pinntk.methods import Method
@@ -41,11 +41,6 @@ METHODS = {
 """For every method a fast run of 40 iterations in blocks of 10, saved after each block, in all its phases."""
 QUICK = ("adam", "gdnd", "pcpinn-applied")
 """One without phases, one with, one with targets; the others, cut inside one process, are in tests of their own."""
-
-
-def slow_unless(quick: bool, *values: Any) -> Any:
-    """A case of a test, marked slow or not."""
-    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 MAY_DIFFER = {"seconds", "seconds_per_phase", "wall_seconds", "method_figures", "git"}

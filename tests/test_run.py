@@ -279,6 +279,6 @@ def test_what_is_measured_after_the_training_is_where_it_trained() -> None:
     trainer = SimpleNamespace(
         fit=lambda *arguments, **more: places.append("cpu"), strategy=SimpleNamespace(root_device="cuda:0")
     )
-    method = SimpleNamespace(blocks=list, to=places.append)
+    method = SimpleNamespace(loader=list, to=places.append)
     fit(cast(Any, trainer), cast(Any, method), StopOnSignal(), None)
     assert places == ["cpu", "cuda:0"]

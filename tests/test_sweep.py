@@ -97,6 +97,7 @@ def test_a_signal_ends_the_sweep_and_its_jobs(number: signal.Signals, tmp_path: 
     assert (tmp_path / "err").read_text() == ""
 
 
+@pytest.mark.slow
 def test_failed_runs_are_retried_only_when_asked(cli: Cli) -> None:
     assert cli(*FAST, "-m", *FAILING).code == 1
     (failed,) = (

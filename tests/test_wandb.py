@@ -112,6 +112,7 @@ def test_nothing_is_left_outside_of_the_run_folder(trained: Path) -> None:
     assert {path.name for path in trained.iterdir() if path.is_dir()} == {"checkpoints", "wandb"}
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_are_runs_of_their_own(cli: Cli) -> None:
     ended = cli("-m", *WANDB, "seed=0,1,2")
     assert ended.code == 0, ended.err
