@@ -48,7 +48,9 @@ def test_all_the_groups_and_choices_are_there() -> None:
 
 
 @pytest.mark.parametrize("budget", [slow_unless(name == "laptop", name) for name in BUDGETS])
-@pytest.mark.parametrize(("pde", "method"), [(p, m) for p in PDES for m in METHODS if supports(m, p)])
+@pytest.mark.parametrize(
+    ("pde", "method"), [slow_unless(p in ("burgers", "heat2d"), p, m) for p in PDES for m in METHODS if supports(m, p)]
+)
 def test_every_combination_is_valid_and_lists_all_keys(pde: str, method: str, budget: str) -> None:
     config = compose([f"pde={pde}", f"method={method}", f"budget={budget}", *([PHASES] if method == "plan" else [])])
     settings = RunSettings.read(config)

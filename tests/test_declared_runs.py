@@ -160,6 +160,7 @@ def test_through_python_as_through_the_command_line(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_problem_without_conditions_is_watched_and_reported(users: Callable[..., Any], cli: Cli) -> None:
     watched = ["callbacks=[ntk_drift,hessian_norm,ntk_forecast]", "callbacks.ntk_forecast.steps=20"]
     small = [f"callbacks.{name}.interior=15" for name in ("ntk_drift", "hessian_norm", "ntk_forecast")]

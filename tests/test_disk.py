@@ -33,11 +33,10 @@ def full_at(name: str, nth: int, patch: pytest.MonkeyPatch) -> None:
 
 FILES = [("config.yaml", 1), ("last.ckpt", 1), ("last.ckpt", 3), ("metrics.csv", 3), ("progress.json", 1)]
 FILES += [("result.json", 1)]
+OFTEN = (("last.ckpt", 3), ("result.json", 1))
 
 
-@pytest.mark.parametrize(
-    ("name", "nth"), [slow_unless(file in (("last.ckpt", 3), ("result.json", 1)), *file) for file in FILES]
-)
+@pytest.mark.parametrize(("name", "nth"), [slow_unless(file in OFTEN, *file) for file in FILES])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     name: str, nth: int, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

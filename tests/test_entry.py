@@ -68,6 +68,7 @@ def check_all_uses(cli: Cli) -> None:
     assert [folder.name for folder in cli.run_folders()] == ["seed0", "seed1"]
 
 
+@pytest.mark.slow
 def test_after_hydra_initialize(another_program: Path, cli: Cli) -> None:
     with hydra.initialize_config_dir(str(another_program), version_base="1.2"):
         before = state()

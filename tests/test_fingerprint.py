@@ -135,6 +135,7 @@ def command(folder: Path, *words: str, text: str = PROBLEM, arrange: object = No
 EDITED = PROBLEM.replace("1.0", "2.0")
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_edited_code(tmp_path: Path) -> None:
     assert command(tmp_path).code == 0
     (folder,) = (path.parent for path in tmp_path.glob("runs/**/result.json"))

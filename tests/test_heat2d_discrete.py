@@ -10,7 +10,6 @@ import pytest
 import scipy.fft
 import scipy.optimize
 import torch
-from conftest import slow_unless
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -210,7 +209,8 @@ def test_crank_nicolson_is_of_second_order() -> None:
     assert np.log2(np.divide(errors[:-1], errors[1:])) == pytest.approx([2, 2], abs=0.1)
 
 
-@pytest.mark.parametrize("scale", [slow_unless(False, 0.0), 0.3], ids=["zero", "noise"])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [0.0, 0.3], ids=["zero", "noise"])
 def test_applications_to_wrong_values_reach_the_discrete_solution(scale: float) -> None:
     """At heat2d's own rates and step in time, where undamped Newton steps jump to other roots."""
     settings = Heat2DDiscretization(cells=16, time_steps=100, tolerance=1e-8, clip=0.25)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import FAST, Cli, slow_unless
+from conftest import FAST, Cli
 
 from pinntk.common.errors import BadInput
 from pinntk.launch.cli import compose, configuration_folder, groups, main
@@ -26,7 +26,8 @@ def test_a_folder_may_have_any_name(key: str, name: str) -> None:
     assert override.value() == f"/x/{name}/y"
 
 
-@pytest.mark.parametrize("name", ["a=ü#", slow_unless(False, "o'bri\"en")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a=ü#", "o'bri\"en"])
 def test_runs_and_sweeps_in_a_folder_of_any_name(name: str, cli: Cli) -> None:
     assert cli(*QUICK, f"runs_dir={name}").code == 0
     ended = cli(*QUICK, f"runs_dir={name}", "-m", "seed=0,1")

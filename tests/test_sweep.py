@@ -22,7 +22,8 @@ from pinntk.runs.settings import RunSettings
 FAILING = ["method.adam.learning_rate=1e300,1e-3", "method.steps=3"]
 
 
-@pytest.mark.parametrize("launcher", ["local", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ray", "slurm"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["local", "ray", "slurm"])
 def test_what_ends_badly_ends_alone(launcher: str, tmp_path: Path) -> None:
     ends = {"killed": 1, "broken": 2, "terminated": 3}
     code, out, err = sweep(tmp_path, "seed=range(5)", "method.steps=10", *LAUNCHERS[launcher], **ends)
@@ -116,6 +117,7 @@ def test_failed_runs_are_retried_only_when_asked(cli: Cli) -> None:
     assert other.stat().st_mtime_ns == done
 
 
+@pytest.mark.slow
 def test_a_retried_run_starts_anew(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli(*FAST)
     whole = result_of(cli.run_folder())

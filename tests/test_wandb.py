@@ -276,6 +276,7 @@ def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.run_tags == ("poisson1d", "adam", "w10", "smoke")
 
 
+@pytest.mark.slow
 def test_the_settings_hash_knows_no_logger(cli: Cli) -> None:
     for logger in ("csv", "none", "wandb", "[csv,wandb]", "[wandb,tensorboard]"):
         assert cli(*FAST, f"logger={logger}", "method.steps=2", "overwrite=true").code == 0
