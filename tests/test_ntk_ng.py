@@ -171,7 +171,7 @@ def test_the_lambdas_are_algorithm_1s(name: str, normalization: str, balance: st
         expected = lambdas_of(method, balance) if n % 2 == 0 else before
         assert expected is not None
         r, J = scaled(method, method.term_weights() * expected)
-        mu = phase.optimizer.damping
+        mu = phase.optimizer.damping if n else 10.0
         method.advance(n + 1)
         assert objective.lambdas is not None
         assert_close(objective.lambdas, expected)

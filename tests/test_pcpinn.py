@@ -83,6 +83,7 @@ def begin(method: PCPINN) -> None:
     method.start(None)
     method.refresh()
     method.renew()
+    method.phases[0].start(None)
 
 
 def target_of(method: PCPINN) -> Tensor:

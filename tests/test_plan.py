@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import FAST, Cli, result_of
@@ -20,6 +21,7 @@ from pinntk.methods.gdnd_theory import GDNDTheory
 from pinntk.methods.ntk_ng import NTKNaturalGradient
 from pinntk.methods.plan import Plan
 from pinntk.methods.ssbroyden import SSBroydenMethod
+from pinntk.pdes.references import Reference
 from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=20, initial=6, boundary=4, resample_every=7)
@@ -79,6 +81,22 @@ def test_cut_and_resumed_with_these_weights_it_is_the_same(
     assert whole.objective.lambdas is not None
     assert resumed.objective.lambdas is not None
     assert torch.equal(resumed.objective.lambdas, whole.objective.lambdas)
+
+
+def test_the_rate_of_gradient_descent_is_that_of_the_weighted_loss() -> None:
+    """1 over the largest eigenvalue of J^T J, weights included: with that of the unweighted one the loss explodes."""
+    method = made(GDNDTheory, weighting="ntk")
+    weights = method.term_weights() * algorithm_1(method)
+    found = method.residuals(method.batches()).values()
+    scales = torch.cat([torch.full((len(r),), float(w) * 2 / len(r)) for w, r in zip(weights, found, strict=True)])
+    J = scales.double().sqrt()[:, None] * dense_jacobian(method.residuals, method.batches())
+    method.start(None)
+    method.advance(9)
+    (descent,) = method.figures(Reference(np.zeros(1), 0.0))["phases"]
+    assert descent["learning_rate"] == pytest.approx(1 / float(torch.linalg.matrix_norm(J, 2)) ** 2, rel=1e-6)
+    assert method.latest["loss"] < float(
+        loss_at(parameters(made(GDNDTheory)), method.residuals, method.batches(), weights, "mean")
+    )
 
 
 def test_weights_that_change_are_another_loss() -> None:

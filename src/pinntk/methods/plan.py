@@ -189,6 +189,7 @@ class Plan(Method):
     _current = 0
     _begun = 0
     _first_draw = 0
+    _under_way = False
 
     def start(self, state: Mapping[str, Any] | None) -> None:
         self._ended: list[dict[str, Any]] = []
@@ -200,8 +201,9 @@ class Plan(Method):
         else:
             self._current, self._begun, self._first_draw = (state[k] for k in ("current", "begun", "first_draw"))
             self._ended, self._lowest = list(state["ended"]), state["lowest"].to(self._lowest)
-        if self._current < len(self.phases):
-            self.phases[self._current].start(state and state["phase"])
+        self._under_way = state is not None and state["phase"] is not None
+        if state is not None and self._under_way:
+            self.phases[self._current].start(state["phase"])
 
     def state(self) -> dict[str, Any]:
         return {
@@ -210,7 +212,7 @@ class Plan(Method):
             "first_draw": self._first_draw,
             "ended": list(self._ended),
             "lowest": self._lowest,
-            "phase": self.phases[self._current].state() if self._current < len(self.phases) else {},
+            "phase": self.phases[self._current].state() if self._under_way else None,
         }
 
     @property
@@ -228,6 +230,9 @@ class Plan(Method):
             phase = self.phases[self._current]
             with self.timed(phase.name):
                 self.renew()
+                if not self._under_way:  # only now: it begins with the points and weights of its first iteration
+                    phase.start(None)
+                    self._under_way = True
                 losses = phase.step(self.iteration - self._begun)
             history.append(losses)
             self._lowest[0] = torch.minimum(self._lowest[0], losses[0])
@@ -255,12 +260,12 @@ class Plan(Method):
         iterations = self.iteration - self._begun
         self._ended.append({"phase": phase.name, "iterations": iterations, "ended": reason, **phase.figures()})
         self._current += 1
+        self._under_way = False
         self._begun, self._first_draw = self.iteration, last_draw
         self._lowest = torch.full_like(self._lowest, torch.inf)
         self._skip_empty()
         if self._current < len(self.phases):
             self._first_draw += 1
-            self.phases[self._current].start(None)
 
     def _skip_empty(self) -> None:
         while self._current < len(self._plan) and self._plan[self._current].steps == 0:
