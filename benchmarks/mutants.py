@@ -69,6 +69,8 @@ MUTANTS = [
     Mutant("discrete/objective", '"refreshes": self.refreshes}', '"refreshes": []}', "pcpinn"),
     Mutant("discrete/direct", "right = (a if self.scales is None else a * self.scales)", "right = a", "pcpinn_phases"),
     Mutant("discrete/direct", "(2 / len(y) * y.detach() * y)", "(1 / len(y) * y.detach() * y)", "pcpinn_phases"),
+    Mutant("discrete/direct", '"draw": self._draw', '"draw": 0', "pcpinn_phases"),
+    Mutant("methods/plan", "self.objective.fixed @ losses[1:]", "losses[0]", "plan"),
     Mutant("discrete/nodes", "field = signs * self.target", "field = self.target", "pcpinn"),
     Mutant("optim/cg", "length = rz / pAp", "length = rz / (2 * pAp)", "cg"),
     Mutant("optim/cg", "p = z + (rz / before) * p", "p = z - (rz / before) * p", "cg"),

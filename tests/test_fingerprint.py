@@ -197,3 +197,9 @@ def test_a_stopped_run_of_edited_code(tmp_path: Path) -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
         )
         assert ("changed since: edited_pde (edited)" in ended.stderr) == warned
+
+
+def test_what_all_methods_minimise_counts_for_all() -> None:
+    found = fingerprint(SSBroydenMethod)
+    assert found is not None
+    assert {f"pinntk.residual.{name}" for name in ("objective", "form", "weighting")} <= set(found)

@@ -13,7 +13,7 @@ from pinntk.common.moved import MOVED
 
 @pytest.mark.parametrize("former", sorted(MOVED))
 def test_a_former_name_is_the_module_that_it_is_now(former: str) -> None:
-    now = importlib.import_module(f"pinntk.{MOVED[former]}.{former.rpartition('.')[2]}")
+    now = importlib.import_module(f"pinntk.{MOVED[former]}")
     assert importlib.import_module(f"pinntk.{former}") is now
     assert now.__spec__ is not None
     assert now.__spec__.name == now.__name__
@@ -28,6 +28,8 @@ import pinntk.ntk
 import pinntk.residual.ntk, pinntk.residual.terms
 assert pinntk.ntk.FactoredJacobian is pinntk.residual.ntk.FactoredJacobian
 assert Term is pinntk.residual.terms.Term
+import pinntk.declaration.terms, pinntk.pdes.declaration.terms
+assert pinntk.declaration.terms is pinntk.pdes.declaration.terms
 """
     subprocess.run([sys.executable, "-c", text], check=True)
 

@@ -18,6 +18,8 @@ from training import fit, parameters, stop_at, whole_and_resumed
 from pinntk.callbacks import TimedCheckpoint
 from pinntk.methods.pcpinn import PCPINNGDND, PCPINNNaturalGradient, PCPINNSSBroyden, PreconditionedPlan
 from pinntk.network import NetworkSettings
+from pinntk.pdes.heat2d import Heat2D
+from pinntk.pdes.heat2d_discrete import Heat2DDiscretization
 from pinntk.residual.points import PointSettings, redrawn
 
 LINEAR = ("convection", "wave")
@@ -293,3 +295,22 @@ def test_cut_and_resumed_the_nodes_by_residual_are_the_same(
     points = {"by_residual": 0.5, "sampling": "sobol", "resample_every": 2}
     whole, resumed = whole_and_resumed(lambda: made(kind, points=points), cut, tmp_path, monkeypatch)
     assert resumed.losses() == whole.losses()
+
+
+@pytest.mark.parametrize("kind", [PCPINNGDND, PCPINNSSBroyden])
+def test_cut_and_resumed_in_images_it_is_the_same(
+    kind: type[PreconditionedPlan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside the second phase, whose images are another draw than those of the first."""
+    grid = Heat2DDiscretization(cells=8, time_steps=4)
+
+    def make() -> Any:
+        steps: dict[str, Any] = {"adam": {"steps": 3}, "form": "direct", "log_every": 5}
+        steps |= {"lbfgs": {"steps": 8}, "nncg": {"steps": 0}} if kind is PCPINNGDND else {"ssbroyden": {"steps": 8}}
+        network = NetworkSettings(width=6, depth=2)
+        return kind(
+            Heat2D(k=0.02), network, PointSettings(), kind.Settings.model_validate(steps), discretization=grid, seed=3
+        )
+
+    assert make().objective.problem.images == 8
+    whole_and_resumed(make, 7, tmp_path, monkeypatch)

@@ -128,6 +128,14 @@ def test_a_composed_plan_is_the_method_of_its_phases() -> None:
         ("[]", "method.phases=[]: must have at least 1 entries"),
         ("[{adam: {steps: 2}}, {lbgfs: {steps: 2}}]", 'method.phases.1.lbgfs={"steps": 2}: unknown key; did you mean'),
         ("[{adam: {rate: 2}}]", "method.phases.0.adam.rate=2: unknown key"),
+        (
+            "[{adam: {steps: 2, schedule: {final: 0.5}}}]",
+            "method.phases.0.adam.schedule.final: counts only with",
+        ),
+        (
+            "[{adam: {steps: 2}}, {lbfgs: {steps: 0, history: 7}}]",
+            "method.phases.1.lbfgs.history: counts only with steps",
+        ),
         ("[{newton: {steps: 2}}]", "network.width: plan's exact Newton step takes at most 5000 parameters"),
     ],
 )
@@ -143,3 +151,28 @@ def test_a_composed_plan_from_the_command_line(cli: Cli) -> None:
     assert ended.code == 0, ended.err
     found = result_of(cli.run_folder())["method_figures"]["phases"]
     assert [(phase["phase"], phase["iterations"]) for phase in found] == [("adam", 3), ("ssbroyden", 2), ("adam", 1)]
+
+
+def test_exact_newton_steps_want_one_loss(cli: Cli) -> None:
+    words = ["pde=burgers", "method=gdnd_theory", "method.weighting=ntk", "method.update_every=5"]
+    ended = cli(*WORDS, *words, "width=8")
+    assert ended.code == 2
+    assert "method.update_every=5: the phase method.descent wants the same weights all along" in ended.err
+
+
+def test_a_phase_stagnates_by_the_fixed_weights() -> None:
+    """Algorithm 1's may grow while every term falls."""
+    settings = {"steps": 40, "stagnation": {"window": 2, "decrease": 0.1}}
+    method = made(ComposedPlan, phases=[{"adam": settings}], weighting="ntk", update_every=1, weights={})
+    method.start(None)
+    terms = iter([5.0, 4.0, 3.0, 3.0, 2.9, 2.9])
+    weighted = iter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+
+    def step(n: int) -> Tensor:
+        return torch.tensor([next(weighted), next(terms), 0.0, 0.0], dtype=torch.float64)
+
+    method.phases[0].step = step  # type: ignore[method-assign]
+    method.advance(6)
+    (ended,) = method.figures(Reference(np.zeros(1), 0.0))["phases"]
+    assert ended["iterations"] == 6
+    assert "lowest loss 2.900e+00 in 2 iterations, 3.000e+00" in ended["ended"]

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.") + tuple(
-    f"pinntk.discrete.{name}" for name in ("line", "nodes", "objective", "direct")
-)
+OBJECTIVE = tuple(f"pinntk.residual.{name}" for name in ("objective", "form", "weighting"))
+"""What all methods minimise, unless they have something else: counts for all."""
+DISCRETE = tuple(f"pinntk.discrete.{name}" for name in ("line", "nodes", "objective", "direct"))
+PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.", *OBJECTIVE, *DISCRETE)
 """Where in pinntk the mathematics of one problem or method stands."""
 MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan", "pinntk.methods.settings"}
 """Of these parts, what all have in common: it does not count."""
@@ -72,6 +73,9 @@ def _of_class(kind: type) -> dict[str, str] | None:
 
 def _collect(name: str, path: Path, found: dict[str, str]) -> None:
     """Add a module and what it imports from beside itself."""
+    if name == "pinntk.methods.base":  # brings what every method minimises
+        for module in OBJECTIVE:
+            _collect(module, path.parents[2].joinpath(*module.split(".")).with_suffix(".py"), found)
     if name in found or name in MACHINERY or (name.split(".")[0] == "pinntk" and not name.startswith(PARTS)):
         return
     package = path.name == "__init__.py"

@@ -9,18 +9,32 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-MOVED = {
-    **dict.fromkeys(("errors", "fingerprint", "plots"), "common"),
-    "streams": "network",
-    **dict.fromkeys(("points", "collocation", "residuals", "loss", "ntk", "hessian", "spectra"), "residual"),
-    **dict.fromkeys(("difference", "preconditioner", "discretization", "conditioning", "theorem1"), "discrete"),
-    "pdes.line": "discrete",
-    **dict.fromkeys(("declaration", "references"), "pdes"),
-    **dict.fromkeys(("folder", "record", "run", "settings", "trained", "published"), "runs"),
-    **dict.fromkeys(("cli", "launchers", "sweep"), "launch"),
-    "reading": "report",
+_PACKAGES = {
+    "common": "errors fingerprint plots",
+    "network": "streams",
+    "residual": "points collocation residuals loss ntk hessian spectra",
+    "discrete": "difference preconditioner discretization conditioning theorem1",
+    "pdes": "declaration references",
+    "runs": "checkpoints elsewhere finished folder published record run settings stopping trained trainer validation",
+    "launch": "cli clusters composition devices launchers overrides sweep",
+    "report": "reading",
 }
-"""Former name inside pinntk -> the package in which it is now."""
+MOVED = {
+    **{name: f"{package}.{name}" for package, names in _PACKAGES.items() for name in names.split()},
+    "pdes.line": "discrete.line",
+    "effect": "common.settings",
+}
+"""Former name inside pinntk -> the present one."""
+
+
+def present(name: str) -> str | None:
+    """The present name of a module under its former one, or below it; None where it has not moved."""
+    former = name.removeprefix("pinntk.")
+    if former == name:
+        return None
+    head, _, tail = former.partition(".")
+    found = MOVED.get(former) or (f"{MOVED[head]}.{tail}" if head in MOVED else None)
+    return found and f"pinntk.{found}"
 
 
 class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -29,12 +43,11 @@ class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        former = name.removeprefix("pinntk.")
-        return importlib.machinery.ModuleSpec(name, self) if former != name and former in MOVED else None
+        now = present(name)
+        return None if now is None else importlib.machinery.ModuleSpec(name, self, loader_state=now)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        former = spec.name.removeprefix("pinntk.")
-        found = importlib.import_module(f"pinntk.{MOVED[former]}.{former.rpartition('.')[2]}")
+        found = importlib.import_module(spec.loader_state)
         spec.loader_state = found.__spec__
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class DirectForm(OnGrid):
 
     def __init__(self, problem: DiscreteProblem, nodes: NodeDraws, refresh_every: int) -> None:
         super().__init__(nodes.residuals.network, (TERM.name,))
-        self._on_grid(problem, refresh_every)
+        self._begin_on_grid(problem, refresh_every)
         self.nodes, self.streams = nodes, self.network.value
         self._draw = 0
         self._placed: tuple[int, list[Tensor], Tensor] | None = None
@@ -55,6 +56,13 @@ class DirectForm(OnGrid):
         draw = draw if self.problem.images > 1 else 0
         self.version += draw != self._draw
         self._draw = draw
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "draw": self._draw}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._draw = state["draw"]
 
     def _make(self, values: Array) -> dict[str, Any]:
         self._prepare(values)

@@ -47,7 +47,7 @@ class OnGrid(LeastSquares):
     refresh_every: int | None
     """Iterations between two refreshes; None: there is one."""
 
-    def _on_grid(self, problem: DiscreteProblem, refresh_every: int | None) -> None:
+    def _begin_on_grid(self, problem: DiscreteProblem, refresh_every: int | None) -> None:
         self.problem, self.refresh_every = problem, refresh_every
         self.base: Array | None = None
         self.refreshes: list[dict[str, Any]] = []
@@ -113,7 +113,7 @@ class TargetForm(OnGrid, ResidualForm):
 
     def __init__(self, problem: DiscreteProblem, nodes: NodeDraws, refresh_every: int | None) -> None:
         super().__init__(nodes.residuals, points=nodes)
-        self._on_grid(problem, refresh_every)
+        self._begin_on_grid(problem, refresh_every)
         self.nodes = nodes
 
     def _make(self, values: Array) -> dict[str, Any]:

@@ -139,8 +139,8 @@ class Method(pl.LightningModule):
                 )
         if settings.weighting == "ntk" and settings.balance == "blocks" and set(pde.regions()) == {"interior"}:
             raise ValueError(
-                f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation;"
-                " allowed are problems with an initial, boundary or periodic term"
+                f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation"
+                " (method.balance=blocks); allowed are problems with an initial, boundary or periodic term"
             )
 
     @classmethod
@@ -198,8 +198,9 @@ class Method(pl.LightningModule):
     def comparable_losses(self) -> bool:
         """Whether the logged losses are values of one function of the parameters over the whole run: the same points,
         weights and targets all the time."""
-        every = self.points.resample_every
-        return every is None or every >= self.total_iterations
+        every, looks = self.points.resample_every, self.settings.update_every
+        weighed = self.settings.weighting != "fixed" and looks is not None and looks < self.total_iterations
+        return not weighed and (every is None or every >= self.total_iterations)
 
     def initial_network(self) -> Network:
         """The network as it was at iteration 0, made anew from the settings."""

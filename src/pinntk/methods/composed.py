@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from pinntk.common.settings import Strict
+from pinntk.common.settings import Strict, without_effect
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.phases.first_order import AdamPhaseSettings, DescentSettings
 from pinntk.methods.phases.lbfgs import LBFGSSettings
 from pinntk.methods.phases.natural_gradient import NaturalGradientPhaseSettings
@@ -15,6 +17,7 @@ from pinntk.methods.phases.nncg import NNCGPhaseSettings
 from pinntk.methods.phases.ssbroyden import SSBroydenPhaseSettings
 from pinntk.methods.plan import PhaseSettings, Plan
 from pinntk.methods.settings import MethodSettings
+from pinntk.pdes.base import PDE
 
 
 class OnePhase(Strict):
@@ -49,6 +52,16 @@ class OnePhase(Strict):
         return found
 
 
+def _given(settings: BaseModel, prefix: str) -> Iterator[str]:
+    """The keys that were given, not left to their defaults."""
+    for name in sorted(settings.model_fields_set):
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from _given(value, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}"
+
+
 class ComposedPlan(Plan):
     """The phases of ``method.phases``, one after the other, on the weighted losses of the residual terms."""
 
@@ -58,6 +71,16 @@ class ComposedPlan(Plan):
         phases: Annotated[list[OnePhase], Field(min_length=1)]
 
     name: ClassVar[str] = "plan"
+
+    @classmethod
+    def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
+        super().check(pde, settings, discretization)
+        for key, phase in cls.phase_settings(settings).items():
+            unused = without_effect(phase, f"method.{key}")
+            for given in _given(phase, f"method.{key}"):
+                for key_without_effect, when in unused.items():
+                    if given == key_without_effect or given.startswith(f"{key_without_effect}."):
+                        raise ValueError(f"{given}: {when}; allowed is to leave it out")
 
     @classmethod
     def phase_settings(cls, settings: MethodSettings) -> dict[str, PhaseSettings]:

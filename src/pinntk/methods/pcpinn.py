@@ -87,7 +87,8 @@ class PreconditionedPlan(Plan):
         if settings.form == "direct":  # the whole grid in every step
             unused |= dict.fromkeys(("sampling", "resample_every"), "counts only with form=applied or solved")
         found = {f"points.{key}": when for key, when in unused.items()}
-        return {**super().without_effect(pde, settings, points), **found}
+        weighing = dict.fromkeys(("method.balance", "method.update_every"), "counts only for methods on the residuals")
+        return {**super().without_effect(pde, settings, points), **weighing, **found}
 
     @classmethod
     def draws_again(cls, settings: MethodSettings, points: PointSettings) -> bool:

@@ -17,6 +17,7 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.common.settings import Settings
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.base import Method
 from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.pdes.base import PDE
@@ -51,6 +52,9 @@ class PhaseSettings(Settings):
     def without_effect(self) -> dict[str, str]:
         unused = () if self.steps else set(type(self).model_fields) - {"steps"}
         return {**super().without_effect(), **dict.fromkeys(unused, "counts only with steps > 0")}
+
+    one_loss: ClassVar[bool] = False
+    """Whether it wants one and the same loss all along: weights that are looked at along the way are refused."""
 
     def draws_every(self, points: PointSettings) -> int | None:
         """Iterations between two draws of the points; None: the same points for the whole phase."""
@@ -120,13 +124,24 @@ class Plan(Method):
         return {key: phase for key, phase in settings if isinstance(phase, PhaseSettings)}
 
     @classmethod
+    def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
+        super().check(pde, settings, discretization)
+        if settings.weighting != "fixed" and settings.update_every is not None:
+            for key, phase in cls.phase_settings(settings).items():
+                if phase.one_loss and phase.steps:
+                    raise ValueError(
+                        f"method.update_every={settings.update_every}: the phase method.{key} wants the same weights"
+                        " all along; allowed is null, with every draw of the points"
+                    )
+
+    @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         for key, phase in cls.phase_settings(settings).items():
             if phase.steps and phase.limit and parameters > phase.limit[0]:
                 most, what = phase.limit
                 raise ValueError(
                     f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
-                    f" {parameters}; allowed is a smaller network, or method.{key}.steps=0"
+                    f" {parameters}; allowed is a smaller network, or no such phase (method.{key}.steps=0)"
                 )
 
     @classmethod
@@ -177,8 +192,8 @@ class Plan(Method):
         drawn = [self.draws_every(k) for k, _ in phases]
         fixed = all(every is None or every >= steps for every, (_, steps) in zip(drawn, phases, strict=True))
         if self.settings.weighting != "fixed":
-            every = self.settings.update_every
-            fixed = fixed and (len(phases) < 2 if every is None else every >= self.total_iterations)
+            looks = self.settings.update_every
+            fixed = fixed and (len(phases) < 2 if looks is None else looks >= self.total_iterations)
         return fixed and (len(phases) < 2 or self.points.sampling == "grid")
 
     @property
@@ -235,7 +250,7 @@ class Plan(Method):
                     self._under_way = True
                 losses = phase.step(self.iteration - self._begun)
             history.append(losses)
-            self._lowest[0] = torch.minimum(self._lowest[0], losses[0])
+            self._lowest[0] = torch.minimum(self._lowest[0], self._comparable(losses))
             last_draw = self.draw
             self.iteration += 1
             reason = phase.reason or self._stagnated(phase)
@@ -245,6 +260,10 @@ class Plan(Method):
                 self._next(phase, reason, last_draw)
         log = {} if phase is None else {**phase.log(), **self.objective.log()}
         self.log_losses(("loss", *self.objective.names), history, **log)
+
+    def _comparable(self, losses: Tensor) -> Tensor:
+        """The loss with the fixed weights: those of Algorithm 1 may have changed since the window before."""
+        return losses[0] if self.settings.weighting == "fixed" else self.objective.fixed @ losses[1:]
 
     def _stagnated(self, phase: Phase) -> str | None:
         window = phase.settings.stagnation.window

@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
-from torch.optim import Optimizer
 
 from pinntk.common.settings import Positive, Settings
 
@@ -58,11 +57,9 @@ class AdamSettings(Settings):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     schedule: Schedule = Schedule()
 
-    def set_rate(self, optimizer: Optimizer, n: int, total: int) -> None:
-        """Give the optimiser the learning rate of iteration n of total."""
-        rate = self.learning_rate * self.schedule.factor(n, total)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    def rate(self, n: int, total: int) -> float:
+        """The learning rate of iteration n of total."""
+        return self.learning_rate * self.schedule.factor(n, total)
 
 
 class FallingSettings(AdamSettings):

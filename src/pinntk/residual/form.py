@@ -70,6 +70,8 @@ class ResidualForm(LeastSquares):
 
     def place(self, compile: bool) -> None:
         self._blocked = BlockedLoss(self.functions, self.normalization, compile=compile)
+        if self.points is not None:
+            self._batches = None  # those of another device, perhaps
 
     @property
     def batches(self) -> Mapping[str, Batch]:
@@ -94,7 +96,7 @@ class ResidualForm(LeastSquares):
     def linearized(self) -> tuple[Tensor, FactoredJacobian]:
         r, jacobian = FactoredJacobian.with_residuals(self.functions, self.batches)
         if self._due:
-            self._take(self.counted(jacobian))
+            self._take(self.traces_of(jacobian))
         return r, jacobian
 
     def backward(self) -> Tensor:

@@ -125,12 +125,16 @@ class LeastSquares(ABC):
         self.network.assign(theta)
 
     @property
+    def fixed(self) -> Tensor:
+        """The fixed weights of the terms, (T,)."""
+        return torch.tensor(self._fixed, dtype=self._like.dtype, device=self._like.device)
+
+    @property
     def weights(self) -> Tensor:
         """Of the terms, (T,): the fixed ones times ``lambdas``."""
-        like = self._like
-        if self._weights is None or self._weights.device != like.device:
-            fixed = torch.tensor(self._fixed, dtype=like.dtype, device=like.device)
-            self._weights = fixed if self.lambdas is None else fixed * self.lambdas
+        if self._weights is None or self._weights.device != self._like.device:
+            fixed = self.fixed
+            self._weights = fixed if self.lambdas is None else fixed * self.lambdas.to(fixed)
         return self._weights
 
     def total(self, terms: Tensor) -> Tensor:
@@ -156,7 +160,9 @@ class LeastSquares(ABC):
     def gradient(self) -> tuple[Tensor, Tensor]:
         """What `backward` returns, (1 + T,), and the gradient of L, (P,)."""
         losses = self.backward()
-        return losses, nn.utils.parameters_to_vector([p.grad for p in self.network.parameters() if p.grad is not None])
+        gradients = [p.grad for p in self.network.parameters()]
+        assert all(g is not None for g in gradients)  # or the vector would be another one
+        return losses, nn.utils.parameters_to_vector([g for g in gradients if g is not None])
 
     def residuals(self) -> Tensor:
         """r, (N,), in the order of the terms."""
@@ -184,9 +190,9 @@ class LeastSquares(ABC):
         """Traces of the diagonal blocks of the unweighted terms' kernel, (T,), as the loss counts the residuals: with
         ``normalization=sum`` sums over them, as in the paper, with ``mean`` means, so that their number drops out."""
         _, jacobian = self.linearized()
-        return self.counted(jacobian)
+        return self.traces_of(jacobian)
 
-    def counted(self, jacobian: Jacobian) -> Tensor:
+    def traces_of(self, jacobian: Jacobian) -> Tensor:
         """The same from the Jacobian that `linearized` has given."""
         mean = self.normalization == "mean"
         traces = zip(jacobian.traces().values(), _counts(jacobian), strict=True)

@@ -210,7 +210,7 @@ class RunSettings(Strict, strict=True):
         """
         identity: dict[str, Any] = {
             "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
-            "method": {"name": self.method_class.name, **self.method.model_dump(mode="json", exclude={"log_every"})},
+            "method": {"name": self.method_class.name, **self._of_method()},
             "network": self.network.model_dump(mode="json"),
             "points": self.points.model_dump(mode="json"),
             "discretization": self.discretization and self.discretization.model_dump(mode="json"),
@@ -224,6 +224,14 @@ class RunSettings(Strict, strict=True):
                 identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+    def _of_method(self) -> dict[str, Any]:
+        """The method's settings that affect the result."""
+        # The keys of weighting are younger than most run folders: they count where they say something.
+        silent = {"log_every"} | ({"balance", "update_every"} if self.method.weighting == "fixed" else set())
+        if self.method.weighting == type(self.method).model_fields["weighting"].default:
+            silent.add("weighting")
+        return self.method.model_dump(mode="json", exclude=silent)
 
     def build(self) -> Method:
         """The method of these settings with its network untrained. ``compiled`` is left to whoever trains it."""

@@ -120,9 +120,12 @@ def fit(trainer: pl.Trainer, method: Method, stop: StopOnSignal, checkpoint: Pat
     """
     try:
         with stop.restoring():
-            trainer.fit(method, train_dataloaders=method.loader(), ckpt_path=checkpoint)
-        # Lightning leaves a module on the CPU; what is measured from here on finds its points where it trained.
-        method.to(trainer.strategy.root_device)
+            try:
+                trainer.fit(method, train_dataloaders=method.loader(), ckpt_path=checkpoint)
+            finally:
+                # Lightning leaves a module on the CPU, also of a training that failed; what is measured from here on
+                # finds its points where it trained.
+                method.to(trainer.strategy.root_device)
     except SystemExit:  # Lightning's way out
         raise SystemExit(128 + (stop.received or signal.SIGTERM)) from None
 

@@ -60,8 +60,7 @@ class AdamPhase(FirstOrderPhase):
         return torch.optim.Adam(self.objective.network.parameters(), lr=s.learning_rate, betas=s.betas, fused=True)
 
     def rate(self, n: int) -> float:
-        s = self.settings
-        return float(s.learning_rate * s.schedule.factor(n, s.steps))
+        return float(self.settings.rate(n, self.settings.steps))
 
 
 class AdamPhaseSettings(AdamSettings, PhaseSettings):
@@ -81,6 +80,7 @@ class FallingAdamSettings(FallingSettings, AdamPhaseSettings):
 class DescentSettings(PhaseSettings):
     """Settings of gradient descent."""
 
+    one_loss: ClassVar[bool] = True
     learning_rate: Positive | None = None
     """eta; null: ``rate`` over the largest eigenvalue of ``J^T J`` at the start."""
     rate: Annotated[float, Field(gt=0, lt=2)] = 1.0
@@ -98,6 +98,8 @@ class DescentSettings(PhaseSettings):
 class FollowingDescentSettings(DescentSettings):
     """Points drawn anew as ``points.resample_every`` says."""
 
+    one_loss: ClassVar[bool] = False
+
     def draws_every(self, points: PointSettings) -> int | None:
         return points.resample_every
 
@@ -109,18 +111,18 @@ class DescentPhase(FirstOrderPhase):
 
     def make(self, state: Mapping[str, Any] | None) -> torch.optim.Optimizer:
         if state is not None:
-            self.first: float = state["first"]
+            self.base_rate: float = state["base_rate"]
         elif self.settings.learning_rate is not None:
-            self.first = self.settings.learning_rate
+            self.base_rate = self.settings.learning_rate
         else:
-            self.first = self.settings.rate / norm(self.objective.curvature("gauss_newton"))
-        return torch.optim.SGD(self.objective.network.parameters(), lr=self.first)
+            self.base_rate = self.settings.rate / norm(self.objective.curvature("gauss_newton"))
+        return torch.optim.SGD(self.objective.network.parameters(), lr=self.base_rate)
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "first": self.first}
+        return {**super().state(), "base_rate": self.base_rate}
 
     def rate(self, n: int) -> float:
-        return float(self.first * self.settings.schedule.factor(n, self.settings.steps))
+        return float(self.base_rate * self.settings.schedule.factor(n, self.settings.steps))
 
     def figures(self) -> dict[str, Any]:
-        return {"learning_rate": self.first}
+        return {"learning_rate": self.base_rate}

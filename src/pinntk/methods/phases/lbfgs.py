@@ -34,7 +34,7 @@ class LBFGSSettings(PhaseSettings):
     tolerance_change: Annotated[float, Field(ge=0)] = 1e-14
     """The phase ends where no parameter moves by more."""
     resample_every: Resample = None
-    """At every draw the history is forgotten."""
+    """At every draw the history is forgotten, as it is where Algorithm 1 brings other weights."""
 
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
         return LBFGSPhase(objective, self, seed)

@@ -23,6 +23,7 @@ class NewtonSettings(PhaseSettings):
     """Settings of the damped Newton steps."""
 
     limit: ClassVar[tuple[int, str] | None] = DENSE_LIMIT, "exact Newton step"
+    one_loss: ClassVar[bool] = True
     learning_rate: Positive = 5 / 6
     """eta_2; Theorem 4 has 5/6."""
     damping: Annotated[float, Field(ge=0)] = 1e-6
