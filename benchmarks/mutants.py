@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant("network/streams", "third = 2 * slope * (3 * a * a - 1)", "third = 2 * slope * (3 * a * a + 1)", "ntk"),
     Mutant("network/streams", "(z_o - 2 * a * sum(squares))", "(z_o - a * sum(squares))", "streams"),
     Mutant("network/features", "(-self.rate) ** order", "self.rate**order", "streams network doctests"),
-    Mutant("network/features", "[-m / h for m", "[m / h for m", "streams network points"),
+    Mutant("network/features", "[-m / h for m", "[m / h for m", "network"),
     Mutant("network/network", "1 / math.sqrt(m) if ntk", "math.sqrt(m) if ntk", "network"),
     Mutant("residual/ntk", "twice = 1 if s == t else 2", "twice = 1", "ntk"),
     Mutant("residual/ntk", "gram[columns, rows] = block.T", "gram[columns, rows] = 2 * block.T", "ntk"),

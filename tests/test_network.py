@@ -11,7 +11,8 @@ from jacobians import DECAY, FREQUENCIES, PERIODIC
 from pydantic import ValidationError
 from torch import Tensor
 
-from pinntk.network import Network, NetworkSettings
+from pinntk.network import Features, Network, NetworkSettings
+from pinntk.network.streams import Streams
 from pinntk.pdes.heat2d import Heat2D
 
 
@@ -161,3 +162,10 @@ def test_heat2d_refuses_a_period_that_is_not_its_own(
     settings = NetworkSettings.model_validate({"features": [feature]})
     with nullcontext() if refused is None else pytest.raises(ValueError, match=refused):
         Heat2D(**words).check_periods(settings.periods())
+
+
+def test_normalised_coordinates_run_from_minus_one_to_one() -> None:
+    features = Features(NetworkSettings(), ["x", "t"], [2.0, 0.0], [6.0, 10.0])
+    x = torch.tensor([[2.0, 0.0], [6.0, 10.0], [4.0, 2.5]], dtype=torch.float64)
+    values = features(x, Streams(["u"], ["x", "t"]))[0]
+    assert values.tolist() == [[-1.0, -1.0], [1.0, 1.0], [0.0, -0.5]]
