@@ -49,14 +49,19 @@ MUTANTS = [
     Mutant("residual/objective", "w * (2.0 / n) if mean else w", "w * (1.0 / n) if mean else w", "hessian ntk_ng"),
     Mutant("residual/objective", '"lambdas": self.lambdas}', '"lambdas": None}', "plan pinn_ntk"),
     Mutant("residual/objective", "trace / n if mean else trace", "trace", "ntk_ng plan"),
-    Mutant("residual/spectra", ".clamp(min=0))", ".clamp(min=1))", "spectra"),
+    Mutant("residual/spectra", ".clamp(min=0))", ".clamp(min=1))", "ntk"),
     Mutant(
         "discrete/preconditioner", "right -= pair[0] @ y[n - lag]", "right += pair[0] @ y[n - lag]", "preconditioner"
     ),
     Mutant(
         "discrete/preconditioner", "right -= pair[1] @ y[n + lag]", "right -= pair[0] @ y[n + lag]", "preconditioner"
     ),
-    Mutant("discrete/discretization", "not ctx.transposed), None", "ctx.transposed), None", "discretization"),
+    Mutant(
+        "discrete/discretization",
+        "not ctx.transposed), None",
+        "ctx.transposed), None",
+        "preconditioner",
+    ),
     Mutant(
         "discrete/line",
         "self.step**2 / 12 * self.acceleration",
