@@ -3,7 +3,7 @@
 Each is made in a copy of ``src``; the named test files, without the slow tests, must fail with it. Prints a table and
 ends with exit code 1 where a mistake goes unnoticed. Other words choose mistakes by their file.
 
-    python benchmarks/mutants.py [optim/ssbroyden ...]
+    python tests/mutants.py [optim/ssbroyden ...]
 """
 
 from __future__ import annotations
