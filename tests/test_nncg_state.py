@@ -143,3 +143,16 @@ def test_bad_settings_are_refused_by_name(bad: dict[str, Any], message: str) -> 
 
 def test_a_fixed_damping_has_no_bounds() -> None:
     assert NNCGSettings(damping_rule="fixed", damping=1e-3, damping_min=1e-2).damping == 1e-3
+
+
+def test_failures_are_counted_on_by_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = convex()
+    monkeypatch.setattr(objective, "loss", lambda: torch.tensor(math.nan))
+    first = optimizer(objective, max_failures=3)
+    for _ in range(2):
+        first.step()
+    resumed = optimizer(objective, max_failures=3)
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.failures == 2
+    resumed.step()
+    assert resumed.reason == "no step length was accepted in 3 steps in a row"
