@@ -72,7 +72,7 @@ def test_widths(width: str) -> None:
     assert compose([f"width={width}"])["network"]["width"] == int(width[1:])
 
 
-@pytest.mark.parametrize("name", [c for c in CHOICES["tuned"] if "/" in c])
+@pytest.mark.parametrize("name", [slow_unless("heat2d" in c, c) for c in CHOICES["tuned"] if "/" in c])
 def test_tuned_settings_apply_and_the_command_line_wins(name: str) -> None:
     method, pde, budget = name.split("/")
     words = [f"method={method}", f"pde={pde}", f"budget={budget}"]

@@ -142,7 +142,7 @@ def test_the_density_has_the_traces(tmp_path: Path) -> None:
     assert (tmp_path / "hessian_norm.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("cut", [5, 10])
+@pytest.mark.parametrize("cut", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_cut_and_resumed_it_is_the_same_record(cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / name for name in ("whole", "cut", "resumed")]
     for folder in folders:

@@ -84,7 +84,8 @@ def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
     assert sorted(noted(tmp_path, "finished")) == [["0"], ["1"]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_sweep_and_its_jobs(number: signal.Signals, tmp_path: Path) -> None:
     words = ["seed=range(4)", "method.log_every=1", *LAUNCHERS["local"]]
     process = start(tmp_path, *words, slow=0.2)
