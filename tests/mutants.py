@@ -106,8 +106,8 @@ MUTANTS = [
     Mutant("methods/phases/ssbroyden", "self.optimizer.renew()", "pass", "ssbroyden"),
     Mutant("methods/schedule", "(1 + math.cos(math.pi * n", "(1 - math.cos(math.pi * n", "schedule"),
     Mutant("methods/plan", '"first_draw": self._first_draw', '"first_draw": 0', "adam_lbfgs gdnd"),
-    Mutant("pdes/burgers", '"u_xx": -self.nu', '"u_xx": self.nu', "pdes"),
-    Mutant("pdes/reaction", 'self.rho * s["u"] * (1 - s["u"])', 'self.rho * s["u"] * (1 + s["u"])', "pdes"),
+    Mutant("pdes/burgers", '"u_xx": -self.nu', '"u_xx": self.nu', "residuals"),
+    Mutant("pdes/reaction", 'self.rho * s["u"] * (1 - s["u"])', 'self.rho * s["u"] * (1 + s["u"])', "residuals"),
     Mutant("common/arrays", "np.linalg.norm(reference))", "np.linalg.norm(prediction))", "callbacks doctests"),
 ]
 
