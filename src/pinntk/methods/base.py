@@ -122,7 +122,7 @@ class Method(pl.LightningModule):
 
     @abstractmethod
     def advance(self, end: int) -> None:
-        """Run iterations until ``iteration`` is ``end`` or ``stop_requested``; ``record`` each one's losses."""
+        """Run iterations until ``iteration`` is ``end`` or ``stop_requested``; `log_losses` of them."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

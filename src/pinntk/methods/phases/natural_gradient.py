@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
-
+from pinntk.methods.phases.stepping import SteppingPhase
 from pinntk.methods.plan import Phase, PhaseSettings, Resample
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
 from pinntk.residual.objective import LeastSquares
@@ -21,23 +19,15 @@ class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):
         return NaturalGradientPhase(objective, self, seed)
 
 
-class NaturalGradientPhase(Phase):
+class NaturalGradientPhase(SteppingPhase):
     """Steps ``J^T (K + mu I)^-1 r`` on the weighted residuals (`NaturalGradient`)."""
 
     name: ClassVar[str] = "natural_gradient"
 
-    def start(self, state: Mapping[str, Any] | None) -> None:
-        self.optimizer = NaturalGradient(self.objective, self.settings, seed=self.seed)
-        if state is not None:
-            self.optimizer.load_state_dict(state)
+    optimizer: NaturalGradient
 
-    def state(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
-
-    def step(self, n: int) -> Tensor:
-        losses = self.optimizer.step()
-        self.reason = self.optimizer.reason or None
-        return losses
+    def make(self) -> NaturalGradient:
+        return NaturalGradient(self.objective, self.settings, seed=self.seed)
 
     def log(self) -> dict[str, float]:
         optimizer = self.optimizer

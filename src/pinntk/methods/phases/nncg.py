@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
-
+from pinntk.methods.phases.stepping import SteppingPhase
 from pinntk.methods.plan import Phase, PhaseSettings, Resample
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 from pinntk.residual.objective import LeastSquares
@@ -21,23 +19,15 @@ class NNCGPhaseSettings(NNCGSettings, PhaseSettings):
         return NNCGPhase(objective, self, seed)
 
 
-class NNCGPhase(Phase):
+class NNCGPhase(SteppingPhase):
     """Damped Newton steps by Nystrom-preconditioned conjugate gradients (`NysNewtonCG`)."""
 
     name: ClassVar[str] = "nncg"
 
-    def start(self, state: Mapping[str, Any] | None) -> None:
-        self.optimizer = NysNewtonCG(self.objective, self.settings, seed=self.seed)
-        if state is not None:
-            self.optimizer.load_state_dict(state)
+    optimizer: NysNewtonCG
 
-    def state(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
-
-    def step(self, n: int) -> Tensor:
-        losses = self.optimizer.step()
-        self.reason = self.optimizer.reason or None
-        return losses
+    def make(self) -> NysNewtonCG:
+        return NysNewtonCG(self.objective, self.settings, seed=self.seed)
 
     def log(self) -> dict[str, float]:
         optimizer = self.optimizer

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pinntk.methods.phases.stepping import SteppingPhase
 from pinntk.methods.plan import Phase, PhaseSettings, Resample
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
 from pinntk.residual.objective import LeastSquares
@@ -24,28 +25,28 @@ class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
         return SSBroydenPhase(objective, self, seed)
 
 
-class SSBroydenPhase(Phase):
+class SSBroydenPhase(SteppingPhase):
     """One step of `SSBroyden` per iteration."""
 
     name: ClassVar[str] = "ssbroyden"
 
+    optimizer: SSBroyden
+
+    def make(self) -> SSBroyden:
+        return SSBroyden(self.objective, self.settings)
+
     def start(self, state: Mapping[str, Any] | None) -> None:
-        self.optimizer = SSBroyden(self.objective, self.settings)
-        self._version = self.objective.version
-        if state is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self._version = state["version"]
+        super().start(state and state["optimizer"])
+        self._version = self.objective.version if state is None else state["version"]
 
     def state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "version": self._version}
+        return {"optimizer": super().state(), "version": self._version}
 
     def step(self, n: int) -> Tensor:
         if self._version != self.objective.version:
             self._version = self.objective.version
             self.optimizer.renew()
-        losses = self.optimizer.step()
-        self.reason = self.optimizer.reason or None
-        return losses
+        return super().step(n)
 
     def log(self) -> dict[str, float]:
         return {"step_length": self.optimizer.step_length, "resets": self.optimizer.resets}
