@@ -13,7 +13,8 @@ from objectives import random
 from torch import Tensor
 
 from pinntk.residual import ntk
-from pinntk.residual.ntk import FactoredJacobian, LayerFactors, layer_gram
+from pinntk.residual.factors import LayerFactors, layer_gram
+from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch, Residuals
 from pinntk.residual.spectra import Spectrum, spectral_norm
 

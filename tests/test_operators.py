@@ -90,12 +90,13 @@ def test_the_backward_pass_that_is_written_out_is_that_of_autograd(
 ) -> None:
     made = network(parametrization=parametrization, depth=depth, features=FEATURES)
     streams, record = Streams(wanted, COORDINATES), list[tuple[Tensor, Tensor]]()
-    stacked = made.propagate(made.features(points(), streams), streams, record)
+    inputs = made.prepare(points(), streams)
+    stacked = made.propagate(inputs, streams, record)
     generator = torch.Generator().manual_seed(2)
     cotangents = torch.randn(stacked.shape, dtype=torch.float64, generator=generator)
     expected = torch.autograd.grad((cotangents * stacked).sum(), [z for _, z in record])
     with torch.no_grad():
-        found = made.backpropagate(record, streams, cotangents)
+        found, _ = made.backpropagate(record, streams, inputs, cotangents)
     assert len(found) == len(expected) == depth + 1
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
@@ -136,9 +137,9 @@ def test_a_name_with_two_meanings_is_refused() -> None:
     assert Streams([MIXED, again], COORDINATES).names == ("u", "u_x", "u_t", "M")
 
 
-@pytest.mark.parametrize("name", ["u_z", "u_xt", "u_xxx", "u", "L", ""])
+@pytest.mark.parametrize("name", ["u_z", "u_xxxxx", "v", "L", ""])
 def test_an_unknown_derivative_in_an_operator_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"'{name}': allowed are u, u_x, u_y, u_t, u_xx, u_yy, u_tt"):
+    with pytest.raises(ValueError, match=rf"'{name}': allowed are u, and derivatives up to order 4 in x, y, t: u_x"):
         Streams([Operator("L", {"u_t": 1.0, name: 2.0})], COORDINATES)
 
 

@@ -13,6 +13,7 @@ from pinntk.discrete.discretization import DiscreteProblem, apply_inverse
 from pinntk.discrete.nodes import NodeDraws
 from pinntk.discrete.objective import TERM, OnGrid
 from pinntk.discrete.preconditioner import Preconditioner
+from pinntk.network import Inputs
 from pinntk.residual.hessian import Hessian
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch
@@ -45,7 +46,7 @@ class DirectForm(OnGrid):
         self._begin_on_grid(problem, refresh_every)
         self.nodes, self.streams = nodes, self.network.value
         self._draw = 0
-        self._placed: tuple[int, list[Tensor], Tensor] | None = None
+        self._placed: tuple[int, list[Inputs], Tensor] | None = None
         self._block = self._read
 
     def place(self, compile: bool) -> None:
@@ -92,7 +93,7 @@ class DirectForm(OnGrid):
 
     def linearized(self) -> tuple[Tensor, PreconditionedJacobian]:
         _, inputs, signs = self._inputs()
-        batch = {"interior": Batch(signs[:, None], torch.cat(inputs, dim=1), ((torch.zeros_like(signs),),))}
+        batch = {"interior": Batch(signs[:, None], Inputs.joined(inputs), ((torch.zeros_like(signs),),))}
         of_values = FactoredJacobian.of(self.nodes.residuals, batch).scaled(signs)
         with torch.no_grad():
             y, grid = self._y(), self._grid()
@@ -114,10 +115,10 @@ class DirectForm(OnGrid):
         values = torch.cat([self._block(block) for block in inputs])
         return (signs * values).double().reshape(self.problem.shape)
 
-    def _read(self, inputs: Tensor) -> Tensor:
+    def _read(self, inputs: Inputs) -> Tensor:
         return self.network.propagate(inputs, self.streams)[0]
 
-    def _inputs(self) -> tuple[int, list[Tensor], Tensor]:
+    def _inputs(self) -> tuple[int, list[Inputs], Tensor]:
         """The draw of images, the streams of the network's inputs in blocks, the signs, (N,)."""
         if self._placed is None or self._placed[0] != self._draw:
             points, signs = self.nodes.placed(self.problem.nodes, self._draw)
@@ -125,7 +126,7 @@ class DirectForm(OnGrid):
             count = -(-len(points) // rows)
             with torch.no_grad():
                 # Blocks of two sizes at most: every size is compiled once.
-                inputs = [self.network.features(part, self.streams) for part in points.tensor_split(count)]
+                inputs = [self.network.prepare(part, self.streams) for part in points.tensor_split(count)]
             self._placed = self._draw, inputs, signs
         return self._placed
 

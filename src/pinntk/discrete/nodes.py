@@ -71,7 +71,7 @@ class NodeDraws:
         """Make these nodes the draw's, with the targets that they have now."""
         points, signs = self.placed(self.problem.nodes[numbers.numpy()], draw)
         with torch.no_grad():
-            inputs = self.residuals.network.features(points, self.residuals.streams_of["interior"])
+            inputs = self.residuals.network.prepare(points, self.residuals.streams_of["interior"])
         field = signs * self.target[numbers.to(self.target.device)]
         self.drawn, self._batches = (draw, numbers), {"interior": Batch(points, inputs, ((field,),))}
 

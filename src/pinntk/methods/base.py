@@ -81,9 +81,7 @@ class Method(pl.LightningModule):
         self.discretization = discretization
         self.seed = seed
         self.compiled = compile
-        self._untrained = partial(
-            Network, network, pde.coordinates, pde.lower, pde.upper, seed=seed, dtype=DTYPES[precision]
-        )
+        self._untrained = partial(Network.of, pde, network, seed=seed, dtype=DTYPES[precision])
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
         """Gives the ``state_dict`` with which the run began, where that is not the seed's."""

@@ -1,6 +1,20 @@
 """The network: its inputs, the streams of value and derivatives that go through its layers, and the way back."""
 
-from pinntk.network.features import Features, NetworkSettings
-from pinntk.network.network import DTYPES, Network
+from pinntk.network.ansatz import Ansatz
+from pinntk.network.coefficients import Coefficient, Unknown
+from pinntk.network.features import Features
+from pinntk.network.network import DTYPES, Network, completed
+from pinntk.network.readout import Inputs
+from pinntk.network.settings import NetworkSettings
 
-__all__ = ["DTYPES", "Features", "Network", "NetworkSettings"]
+__all__ = [
+    "DTYPES",
+    "Ansatz",
+    "Coefficient",
+    "Features",
+    "Inputs",
+    "Network",
+    "NetworkSettings",
+    "Unknown",
+    "completed",
+]

@@ -1,152 +1,37 @@
-"""The network's shape and its inputs: coordinates, and fixed functions of them with their derivatives."""
+"""The network's inputs: coordinates, and fixed functions of them, with their derivatives in closed form."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
-from typing import Annotated, Literal
+from itertools import product
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, StrictBool, StrictInt
 from torch import Tensor, nn
 
-from pinntk.common.settings import Positive, Strict
+from pinntk.network.derivatives import Index
+from pinntk.network.settings import (
+    DecayFeature,
+    FrequencyFeature,
+    ModeFeature,
+    NetworkSettings,
+    PowerFeature,
+    ProductFeature,
+    Single,
+    Waves,
+)
 from pinntk.network.streams import Streams
-
-
-class PeriodicFeature(Strict):
-    """``sin`` and ``cos`` of ``2 pi k x / period`` for k = 1 ... harmonics.
-
-    Example::
-
-        >>> wave = PeriodicFeature(kind="periodic", input="x", period=4.0, harmonics=2)
-        >>> [round(omega / math.pi, 6) for omega in wave.omegas]
-        [0.5, 1.0]
-    """
-
-    kind: Literal["periodic"]
-    input: str
-    period: Positive
-    harmonics: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
-    replace: StrictBool = False
-    """Leave the coordinate itself out, so that the network is periodic in it."""
-
-    @property
-    def omegas(self) -> list[float]:
-        """Angular frequencies."""
-        return [2 * math.pi * k / self.period for k in range(1, self.harmonics + 1)]
-
-
-class FrequencyFeature(Strict):
-    """``sin`` and ``cos`` of ``omega x`` for given angular frequencies omega.
-
-    Example::
-
-        >>> from pinntk.network.streams import Streams
-        >>> feature = FrequencyFeature(kind="frequencies", input="t", frequencies=[10.0])
-        >>> features = Features(NetworkSettings(features=[feature]), ["t"], [-1.0], [1.0])
-        >>> t = torch.tensor([[math.pi / 60]], dtype=torch.float64)
-        >>> bends = features(t, Streams(["u_tt"], ["t"]))[-1, 0]  # u_tt of t, sin 10 t, cos 10 t where 10 t = pi/6
-        >>> [round(bend, 4) for bend in bends.tolist()]
-        [0.0, -50.0, -86.6025]
-    """
-
-    kind: Literal["frequencies"]
-    input: str
-    frequencies: Annotated[list[Positive], Field(min_length=1)]
-    replace: StrictBool = False
-
-    @property
-    def omegas(self) -> list[float]:
-        """Angular frequencies."""
-        return self.frequencies
-
-
-class DecayFeature(Strict):
-    """``exp(-(x - lower) / tau)`` for given times tau, in the unit of the coordinate.
-
-    Example::
-
-        >>> from pinntk.network.streams import Streams
-        >>> feature = DecayFeature(kind="decay", input="t", times=[0.5], replace=True)
-        >>> features = Features(NetworkSettings(features=[feature]), ["t"], [0.0], [1.0])
-        >>> features(torch.zeros(1, 1), Streams(["u_t"], ["t"])).flatten().tolist()  # value and derivative of exp(-2 t)
-        [1.0, -2.0]
-    """
-
-    kind: Literal["decay"]
-    input: str
-    times: Annotated[list[Positive], Field(min_length=1)]
-    replace: StrictBool = False
-
-
-class ModeFeature(Strict):
-    """The product of ``sin(omega x)`` over the given coordinates: the shape of a forcing, or of initial values.
-
-    Example::
-
-        >>> from pinntk.network.streams import Streams
-        >>> feature = ModeFeature(kind="mode", frequencies={"x": 2.0, "y": 3.0})
-        >>> features = Features(NetworkSettings(features=[feature]), ["x", "y"], [-1.0, -1.0], [1.0, 1.0])
-        >>> point = torch.tensor([[math.pi / 4, math.pi / 18]], dtype=torch.float64)  # sin 2x = 1, sin 3y = 1/2
-        >>> streams = features(point, Streams(["u_yy"], ["x", "y"]))  # value, u_y, u_yy
-        >>> [round(stream, 4) for stream in streams[:, 0, -1].tolist()]
-        [0.5, 2.5981, -4.5]
-    """
-
-    kind: Literal["mode"]
-    frequencies: Annotated[dict[str, Positive], Field(min_length=1)]
-    """Coordinate -> angular frequency omega."""
-
-
-Feature = Annotated[PeriodicFeature | FrequencyFeature | DecayFeature | ModeFeature, Field(discriminator="kind")]
-
-
-class NetworkSettings(Strict):
-    """Shape, initialisation and inputs of the network.
-
-    Example::
-
-        >>> waves = {"kind": "frequencies", "input": "x", "frequencies": [2 * math.pi, 3 * math.pi], "replace": True}
-        >>> settings = NetworkSettings(width=20, features=[waves])
-        >>> {name: round(period, 6) for name, period in settings.periods().items()}  # 2 pi / pi
-        {'x': 2.0}
-    """
-
-    width: Annotated[StrictInt, Field(ge=1, le=100_000)] = 50
-    depth: Annotated[StrictInt, Field(ge=1, le=100)] = 3
-    """Number of hidden layers."""
-    parametrization: Literal["standard", "ntk"] = "standard"
-    normalize: StrictBool = True
-    """Map the coordinates to [-1, 1]."""
-    features: list[Feature] = Field(default_factory=list)
-
-    def periods(self) -> dict[str, float]:
-        """The period that the features give every such network, by coordinate; those without one are left out.
-
-        ``2 pi`` by the greatest common divisor of all angular frequencies, whose ratios are taken as fractions.
-        """
-        of_one = [f for f in self.features if not isinstance(f, ModeFeature)]
-        waves = [(f.input, omega) for f in of_one if not isinstance(f, DecayFeature) for omega in f.omegas]
-        waves += [wave for f in self.features if isinstance(f, ModeFeature) for wave in f.frequencies.items()]
-        decaying = {f.input for f in of_one if isinstance(f, DecayFeature)}
-        names = sorted({f.input for f in of_one if f.replace} - decaying)
-        return {name: _period([omega for other, omega in waves if other == name]) for name in names}
-
-
-def _period(omegas: Sequence[float]) -> float:
-    slowest = min(omegas)
-    ratios = [Fraction(omega / slowest).limit_denominator(1000) for omega in omegas]  # at least 1, whatever the unit
-    divisor = math.gcd(*(ratio.numerator for ratio in ratios)), math.lcm(*(ratio.denominator for ratio in ratios))
-    return 2 * math.pi / slowest * divisor[1] / divisor[0]
 
 
 class Features(nn.Module):
     """The network's inputs and their streams: coordinates (scaled or not) and fixed functions of them.
 
-    Every input is ``sin(w x_c + p)``, ``exp(-(x_c - l)/tau)`` or ``a x_c + b`` for one coordinate c, or a product of
-    ``sin(w_c x_c)``, so its derivatives are known in closed form.
+    Every input is a product over the coordinates of functions of one, ``(a x + b)^p``, ``sin(w x + p)`` and
+    ``exp(-(x - l)/tau)``, so its derivatives are known in closed form.
+
+    Raises:
+        ValueError: a coordinate is not known, or stands twice in a product.
 
     Example::
 
@@ -161,82 +46,143 @@ class Features(nn.Module):
         self, settings: NetworkSettings, coordinates: Sequence[str], lower: Sequence[float], upper: Sequence[float]
     ) -> None:
         super().__init__()
+        self.dimensions = len(coordinates)
+        functions = _Functions(list(coordinates), lower, upper)
+        of_one = [f for f in settings.features if not isinstance(f, ModeFeature | ProductFeature)]
+        products = [f for f in settings.features if isinstance(f, ProductFeature)]
         modes = [f.frequencies for f in settings.features if isinstance(f, ModeFeature)]
-        of_one = [f for f in settings.features if not isinstance(f, ModeFeature)]
-        named = [("input=", f.input) for f in of_one] + [("frequencies.", name) for mode in modes for name in mode]
-        for key, name in named:
-            if name not in coordinates:
-                raise ValueError(f"network.features: {key}{name}: allowed are {', '.join(coordinates)}")
         replaced = {f.input for f in of_one if f.replace}
-        raw = [c for c, name in enumerate(coordinates) if name not in replaced]
-        trig: list[tuple[int, float]] = []
-        decays: list[tuple[int, float, float]] = []
-        for feature in of_one:
-            c = list(coordinates).index(feature.input)
-            if isinstance(feature, DecayFeature):
-                decays += [(c, lower[c], 1 / tau) for tau in feature.times]
-            else:
-                trig += [(c, omega) for omega in feature.omegas]
-        half = [(upper[c] - lower[c]) / 2 if settings.normalize else 1.0 for c in raw]
-        middle = [(upper[c] + lower[c]) / 2 if settings.normalize else 0.0 for c in raw]
-        waves = [(c, omega, phase) for c, omega in trig for phase in (0.0, math.pi / 2)]
+        raw = [functions.scaled(name, settings.normalize) for name in coordinates if name not in replaced]
+        # The coordinates first, then waves, decays and powers, then products.
+        kinds = (Waves, DecayFeature, PowerFeature)
+        inputs = [[one] for one in raw]
+        inputs += [[one] for kind in kinds for f in of_one if isinstance(f, kind) for one in functions.of(f)]
+        inputs += [[functions.wave("frequencies.", c, omega, 0.0) for c, omega in mode.items()] for mode in modes]
+        for feature in products:
+            if len({f.input for f in feature.of}) < len(feature.of):
+                names = ", ".join(f.input for f in feature.of)
+                raise ValueError(f"network.features: product of {names}; allowed is each coordinate once")
+            inputs += [list(factors) for factors in product(*(functions.of(f) for f in feature.of))]
+        self.size = len(inputs)
+        places = functions.placed()
+        # Of every input, the number of its function of each coordinate; the last function is 1.
+        numbers = [[len(places)] * self.dimensions for _ in inputs]
+        for line, factors in zip(numbers, inputs, strict=True):
+            for function in factors:
+                line[function.coordinate] = places[function]
 
-        def constant(name: str, values: Sequence[object]) -> None:
-            dtype = torch.long if name.endswith("_of") else torch.float64
+        def constant(name: str, values: Sequence[object], dtype: torch.dtype = torch.float64) -> None:
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
-        constant("raw_of", raw)
-        constant("slope", [1 / h for h in half])
-        constant("offset", [-m / h for m, h in zip(middle, half, strict=True)])
-        constant("wave_of", [c for c, _, _ in waves])
-        constant("omega", [omega for _, omega, _ in waves])
-        constant("phase", [phase for _, _, phase in waves])
-        constant("decay_of", [c for c, _, _ in decays])
-        constant("start", [start for _, start, _ in decays])
-        constant("rate", [rate for _, _, rate in decays])
-        # A coordinate that a mode has not is cos(0 x) = 1.
-        constant("mode_omega", [[mode.get(name, 0.0) for name in coordinates] for mode in modes])
-        constant("mode_phase", [[0.0 if name in mode else math.pi / 2 for name in coordinates] for mode in modes])
-        self.size = len(raw) + len(waves) + len(decays) + len(modes)
+        constant("numbers", numbers, torch.long)
+        for kind in ("power", "wave", "decay"):
+            chosen = [function for function in places if function.kind == kind]
+            constant(f"{kind}_of", [function.coordinate for function in chosen], torch.long)
+            for k, name in enumerate(("a", "b")):
+                constant(f"{kind}_{name}", [function.numbers[k] for function in chosen])
+        self.powers = [int(function.numbers[2]) for function in places if function.kind == "power"]
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """Coordinates x of shape (N, d) -> stacked streams of the inputs, shape (S, N, F)."""
-        return torch.stack(
-            [self._derivative(x, None, 0)]
-            + [self._derivative(x, c, 1) for c in streams.first]
-            + [self._applied(x, *coefficients) for coefficients in streams.operators]
-        )
+        tables: dict[int, Tensor] = {}
 
-    def _applied(self, x: Tensor, once: Sequence[float], twice: Sequence[float]) -> Tensor:
-        """A linear operator on the inputs."""
-        orders = [(c, order, b) for order, factors in ((1, once), (2, twice)) for c, b in enumerate(factors) if b]
-        parts = [b * self._derivative(x, c, order) for c, order, b in orders]
-        return torch.stack(parts).sum(0) if parts else torch.zeros_like(self._derivative(x, None, 0))
+        def derivative(index: Index) -> Tensor:
+            factors = []
+            for c, order in enumerate(index):
+                if order not in tables:
+                    tables[order] = self._table(x, order)
+                factors.append(tables[order][:, self.numbers[:, c]])
+            return torch.stack(factors).prod(0) if len(factors) > 1 else factors[0]
 
-    def _derivative(self, x: Tensor, coordinate: int | None, order: int) -> Tensor:
-        raw = x[:, self.raw_of] * self.slope + self.offset if order == 0 else self.slope.expand(len(x), -1)
-        if order == 2:
-            raw = torch.zeros_like(raw)
-        wave = self.omega**order * torch.sin(x[:, self.wave_of] * self.omega + self.phase + order * math.pi / 2)
-        decay = (-self.rate) ** order * torch.exp(-(x[:, self.decay_of] - self.start) * self.rate)
-        both = torch.cat([raw, wave, decay], dim=1)
-        if coordinate is not None:
-            both = both * (torch.cat([self.raw_of, self.wave_of, self.decay_of]) == coordinate)
-        if not len(self.mode_omega):
-            return both
-        orders = x.new_tensor([order if c == coordinate else 0 for c in range(x.shape[1])])
-        factors = torch.sin(x[:, None] * self.mode_omega + self.mode_phase + orders * (math.pi / 2))
-        return torch.cat([both, (self.mode_omega**orders * factors).prod(dim=2)], dim=1)
+        made: dict[Index, Tensor] = {}
+        found = []
+        for terms in streams.carried:
+            for index, _ in terms:
+                if index not in made:
+                    made[index] = derivative(index)
+            parts = [factor * made[index] for index, factor in terms]
+            found.append(torch.stack(parts).sum(0) if parts else torch.zeros_like(found[0]))
+        return torch.stack(found)
+
+    def _table(self, x: Tensor, order: int) -> Tensor:
+        """A derivative of every function of one coordinate, and of 1: (N, functions + 1)."""
+        powers = []
+        base = x[:, self.power_of] * self.power_a + self.power_b
+        for k, p in enumerate(self.powers):
+            if p == 1 and order < 2:
+                powers.append(base[:, k] if order == 0 else self.power_a[k].expand(len(x)))
+            else:
+                count = math.perm(p, order)  # 0 beyond the power itself
+                powers.append(count * self.power_a[k] ** order * base[:, k] ** max(0, p - order))
+        power = torch.stack(powers, dim=1) if powers else base
+        phase = self.wave_b + order * math.pi / 2
+        wave = self.wave_a**order * torch.sin(x[:, self.wave_of] * self.wave_a + phase)
+        decay = (-self.decay_a) ** order * torch.exp(-(x[:, self.decay_of] - self.decay_b) * self.decay_a)
+        one = x.new_full((len(x), 1), float(order == 0))
+        return torch.cat([power, wave, decay, one], dim=1)
 
     # Buffers are registered by name above; the annotations tell the type checker what they are.
-    raw_of: Tensor
-    slope: Tensor
-    offset: Tensor
+    numbers: Tensor
+    power_of: Tensor
+    power_a: Tensor
+    power_b: Tensor
     wave_of: Tensor
-    omega: Tensor
-    phase: Tensor
+    wave_a: Tensor
+    wave_b: Tensor
     decay_of: Tensor
-    start: Tensor
-    rate: Tensor
-    mode_omega: Tensor
-    mode_phase: Tensor
+    decay_a: Tensor
+    decay_b: Tensor
+
+
+class _Function(NamedTuple):
+    """A function of one coordinate: ``(a x + b)^p``, ``sin(a x + b)`` or ``exp(-a (x - b))``."""
+
+    kind: str
+    coordinate: int
+    numbers: tuple[float, ...]
+
+
+class _Functions:
+    """The functions of one coordinate that a network's inputs are made of, each once."""
+
+    def __init__(self, coordinates: list[str], lower: Sequence[float], upper: Sequence[float]) -> None:
+        self.coordinates, self.lower, self.upper = coordinates, lower, upper
+        self._made: dict[_Function, None] = {}
+
+    def placed(self) -> dict[_Function, int]:
+        """All of them with their numbers: powers, waves, decays."""
+        ordered = [f for kind in ("power", "wave", "decay") for f in self._made if f.kind == kind]
+        return {function: k for k, function in enumerate(ordered)}
+
+    def scaled(self, name: str, normalize: bool) -> _Function:
+        """The coordinate, on [-1, 1] where it is normalized."""
+        c = self.coordinates.index(name)
+        half = (self.upper[c] - self.lower[c]) / 2 if normalize else 1.0
+        middle = (self.upper[c] + self.lower[c]) / 2 if normalize else 0.0
+        return self._make("power", c, 1 / half, -middle / half, 1)
+
+    def wave(self, key: str, name: str, omega: float, phase: float) -> _Function:
+        """``sin(omega x + phase)``."""
+        return self._make("wave", self._number(key, name), omega, phase)
+
+    def of(self, feature: Single) -> list[_Function]:
+        """The inputs that a feature adds."""
+        c = self._number("input=", feature.input)
+        if isinstance(feature, DecayFeature):
+            return [self._make("decay", c, 1 / tau, self.lower[c]) for tau in feature.times]
+        if isinstance(feature, PowerFeature):
+            reach = max(self.upper[c] - feature.about, feature.about - self.lower[c])
+            return [self._make("power", c, 1 / reach, -feature.about / reach, p) for p in feature.powers]
+        parity = feature.parity if isinstance(feature, FrequencyFeature) else "both"
+        phases = {"both": (0.0, math.pi / 2), "odd": (0.0,), "even": (math.pi / 2,)}[parity]
+        return [self.wave("input=", feature.input, omega, phase) for omega in feature.omegas for phase in phases]
+
+    def _number(self, key: str, name: str) -> int:
+        if name not in self.coordinates:
+            raise ValueError(f"network.features: {key}{name}: allowed are {', '.join(self.coordinates)}")
+        return self.coordinates.index(name)
+
+    def _make(self, kind: str, coordinate: int, *numbers: float) -> _Function:
+        function = _Function(kind, coordinate, numbers)
+        self._made[function] = None
+        return function

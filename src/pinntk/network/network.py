@@ -1,19 +1,25 @@
-"""The network: fixed features of the coordinates, then tanh layers through which all streams go."""
+"""The network: fixed features of the coordinates, then layers through which all streams go."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pinntk.common.arrays import Array
-from pinntk.network.features import Features, NetworkSettings
-from pinntk.network.streams import Streams, tanh_cotangents, tanh_streams
+from pinntk.network.activations import activation_of
+from pinntk.network.ansatz import Ansatz
+from pinntk.network.coefficients import Coefficients, Unknown
+from pinntk.network.features import Features
+from pinntk.network.readout import Inputs, prepared
+from pinntk.network.settings import Feature, NetworkSettings
+from pinntk.network.streams import Operator, Streams, activate, activation_cotangents
 
 PREDICT_ROWS = 8192
 """Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
@@ -23,24 +29,54 @@ DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
 """By precision, as a run is told it."""
 
 
+class Solved(Protocol):
+    """What a network needs to know of a problem."""
+
+    coordinates: tuple[str, ...]
+    fields: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    def ansatz(self) -> Ansatz | None:
+        """Its hard conditions."""
+
+    def inputs(self) -> Sequence[Feature]:
+        """The network's inputs that belong to its hard conditions."""
+
+    def coefficients(self) -> Mapping[str, float | Unknown]:
+        """Its numbers by name, those to be found among them."""
+
+
+def completed(settings: NetworkSettings, problem: Solved) -> NetworkSettings:
+    """Settings with the inputs that belong to the problem's hard conditions, where the network is to satisfy them."""
+    if not settings.hard:
+        return settings
+    return settings.model_copy(update={"features": [*problem.inputs(), *settings.features]})
+
+
 class Network(nn.Module):
-    """Fully connected tanh network ``u(x) = s W_L tanh(... tanh(W_0 phi(x) + b_0)) + b_L`` (paper, equation 1).
+    """Fully connected network ``N(x) = s W_L sigma(... sigma(W_0 phi(x) + b_0)) + b_L`` (paper, equation 1).
 
     ``standard``: Glorot-normal weights, zero biases, s = 1. ``ntk``: every parameter N(0, 1), and ``1/sqrt(fan-in)``
     in front of the weights of every layer after the first; with one hidden layer of width m that is the paper's
-    ``1/sqrt(m)``.
+    ``1/sqrt(m)``. With hard conditions ``u = lift + factor N``, else ``u = N``; an output for each field.
+
+    What is trained besides its weights is a parameter of it, too: slopes of the layers, and unknown coefficients of
+    the problem. They come last among ``parameters()``.
 
     Args:
         settings: shape, parametrisation and features.
         coordinates: names of the inputs.
         lower, upper: the domain's box, one number per coordinate.
+        fields: names of the outputs.
+        ansatz: of the hard conditions, where ``settings.hard`` has them.
+        coefficients: of the problem, by name.
         seed: of the initial parameters; they are drawn in float64 and rounded where dtype is float32, so that both
             precisions start from the same network.
         dtype: of the parameters.
 
     Example::
 
-        >>> from pinntk.network.features import NetworkSettings
         >>> from pinntk.network.streams import Streams
         >>> network = Network(NetworkSettings(width=1, depth=1, normalize=False), ["x"], [0.0], [1.0])
         >>> network.assign(torch.tensor([2.0, 0.0, 3.0, 1.0]))  # u = 3 tanh(2 x) + 1
@@ -57,14 +93,19 @@ class Network(nn.Module):
         lower: Sequence[float],
         upper: Sequence[float],
         *,
+        fields: Sequence[str] = ("u",),
+        ansatz: Ansatz | None = None,
+        coefficients: Mapping[str, float | Unknown] | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        self.coordinates = tuple(coordinates)
+        self.coordinates, self.fields = tuple(coordinates), tuple(fields)
         self.width = settings.width
+        self.ansatz = ansatz if settings.hard else None
+        self.activation = activation_of(settings.activation)
         self.features = Features(settings, coordinates, lower, upper)
-        sizes = [self.features.size, *[settings.width] * settings.depth, 1]
+        sizes = [self.features.size, *[settings.width] * settings.depth, len(self.fields)]
         self.layers = nn.ModuleList(nn.Linear(m, n, dtype=torch.float64) for m, n in pairwise(sizes))
         ntk = settings.parametrization == "ntk"
         self.scales = tuple(1 / math.sqrt(m) if ntk and i > 0 else 1.0 for i, m in enumerate(sizes[:-1]))
@@ -77,7 +118,28 @@ class Network(nn.Module):
             else:
                 nn.init.xavier_normal_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
+        slopes = {"hidden": nn.Parameter(torch.ones(settings.depth, dtype=torch.float64))} if settings.slopes else {}
+        self.slopes = nn.ParameterDict(slopes)
+        self.coefficients = Coefficients(coefficients or {})
+        self._sloping = settings.slopes
         self.to(dtype)
+
+    @classmethod
+    def of(
+        cls, problem: Solved, settings: NetworkSettings, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    ) -> Self:
+        """The network of a problem."""
+        return cls(
+            completed(settings, problem),
+            problem.coordinates,
+            problem.lower,
+            problem.upper,
+            fields=problem.fields,
+            ansatz=problem.ansatz() if settings.hard else None,
+            coefficients=problem.coefficients(),
+            seed=seed,
+            dtype=dtype,
+        )
 
     def vector(self) -> Tensor:
         """A copy of all parameters, (P,), in the order of ``parameters()``."""
@@ -94,20 +156,39 @@ class Network(nn.Module):
             for parameter, part in zip(parameters, theta.split([p.numel() for p in parameters]), strict=True):
                 parameter.copy_(part.view_as(parameter))
 
+    def wanting(self, *wanted: str | Operator) -> Streams:
+        """The streams of these names and operators, as this network makes them.
+
+        Raises:
+            ValueError: a name is not known.
+        """
+        names = self.coefficients.names
+        return Streams(wanted, self.coordinates, self.fields, names, hard=self.ansatz is not None)
+
     @cached_property
     def value(self) -> Streams:
-        """The stream of the value alone."""
-        return Streams(["u"], self.coordinates)
+        """The streams of the values alone."""
+        return self.wanting(*self.fields)
 
-    def propagate(self, inputs: Tensor, streams: Streams, record: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """Stacked streams of the inputs, (S, N, F), as ``features`` makes them -> streams of u, (S, N).
+    def prepare(self, x: Tensor, streams: Streams, normals: Tensor | None = None) -> Inputs:
+        """What does not depend on the parameters at points x, (N, d).
 
         Args:
-            inputs: of the first layer.
+            x: points.
+            streams: which.
+            normals: outward unit normals, (N, d), where there are normal derivatives among the streams.
+        """
+        return Inputs(self.features(x, streams), *prepared(x, streams, self.ansatz, normals))
+
+    def propagate(self, inputs: Inputs, streams: Streams, record: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Points as `prepare` leaves them -> the outputs of the streams by name, (outputs, N).
+
+        Args:
+            inputs: of the points.
             streams: which.
             record: if given, every layer's inputs h and outputs z are appended, (S, N, m_in) and (S, N, m_out).
         """
-        h = inputs
+        h = inputs.features
         last = len(self.layers) - 1
         for i, (layer, scale) in enumerate(zip(self.layers, self.scales, strict=True)):
             assert isinstance(layer, nn.Linear)
@@ -118,31 +199,58 @@ class Network(nn.Module):
             z = z + nn.functional.pad(layer.bias[None, None], (0, 0, 0, 0, 0, len(streams) - 1))
             if record is not None:
                 record.append((h, z))
-            h = tanh_streams(z, streams) if i < last else z
-        return h.squeeze(-1)
+            h = activate(self._sloped(z, i), streams, self.activation) if i < last else z
+        found = h.squeeze(-1) if streams.plain else streams.readout(h, inputs)
+        if streams.coefficients:
+            values = self.coefficients.values(streams.coefficients)
+            found = torch.cat([found, values[:, None].expand(-1, found.shape[1])])
+        return found
 
     def backpropagate(
-        self, record: Sequence[tuple[Tensor, Tensor]], streams: Streams, cotangents: Tensor
-    ) -> list[Tensor]:
-        """Cotangents of the streams of u, (S, N) -> those of every layer's outputs z, (S, N, m_out).
+        self, record: Sequence[tuple[Tensor, Tensor]], streams: Streams, inputs: Inputs, cotangents: Tensor
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Cotangents of the outputs, (outputs, N) -> those of every layer's z, and of the other parameters.
 
         Args:
             record: of ``propagate``.
             streams: which.
-            cotangents: ``dr_i/d(stream s at point i)``.
+            inputs: of the points.
+            cotangents: ``dr_i/d(output at point i)``.
+
+        Returns:
+            of every layer's outputs z, (S, N, m_out); and dr_i by slopes and unknown coefficients, (N, number), None
+            where the network has none.
         """
-        found = [cotangents.unsqueeze(-1)]
+        count = len(cotangents) - len(streams.coefficients)
+        of_streams, of_coefficients = cotangents[:count], cotangents[count:]
+        if streams.plain:
+            found = [of_streams.unsqueeze(-1)]
+        else:
+            found = [streams.readout.transposed(of_streams, inputs)]
+        slopes = []
         for i in reversed(range(1, len(self.layers))):
-            layer = self.layers[i]
+            layer, z = self.layers[i], record[i - 1][1]
             assert isinstance(layer, nn.Linear)
             above = found[-1] @ layer.weight
             if self.scales[i] != 1.0:
                 above = above * self.scales[i]
-            found.append(tanh_cotangents(record[i - 1][1], record[i][0][0], above, streams))
-        return found[::-1]
+            here = activation_cotangents(self._sloped(z, i - 1), record[i][0][0], above, streams, self.activation)
+            if self._sloping:
+                slopes.append((z * here).sum(dim=(0, 2)))
+                here = self.slopes["hidden"][i - 1] * here
+            found.append(here)
+        columns = [*slopes[::-1], *self.coefficients.columns(streams.coefficients, of_coefficients, cotangents[0])]
+        return found[::-1], torch.stack(columns, dim=1) if columns else None
+
+    def _sloped(self, z: Tensor, layer: int) -> Tensor:
+        return self.slopes["hidden"][layer] * z if self._sloping else z
 
     def predict(self, points: Array) -> Array:
-        """u at points (n, d), float64 in and out, on whatever device and in whatever precision it is: (n,)."""
+        """u at points (n, d), float64 in and out, on whatever device and in whatever precision it is.
+
+        Returns:
+            (n,); of several fields (n, fields).
+        """
         like = next(self.parameters())
         with torch.no_grad():
             x = torch.from_numpy(np.array(points, dtype=np.float64, order="C")).to(like)
@@ -151,8 +259,9 @@ class Network(nn.Module):
 
     def streams(self, x: Tensor, streams: Streams) -> dict[str, Tensor]:
         """The wanted streams at points x of shape (N, d), by name, each of shape (N,)."""
-        return dict(zip(streams.names, self.propagate(self.features(x, streams), streams), strict=True))
+        return dict(zip(streams.names, self.propagate(self.prepare(x, streams), streams), strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """u at points x: (N, d) -> (N,)."""
-        return self.propagate(self.features(x, self.value), self.value)[0]
+        """u at points x: (N, d) -> (N,), or (N, fields) of several."""
+        found = self.propagate(self.prepare(x, self.value), self.value)
+        return found[0] if len(self.fields) == 1 else found.T

@@ -1,32 +1,39 @@
-"""The network's value and input derivatives, carried through its layers together.
+"""The network's values and input derivatives, carried through its layers together.
 
-A *stream* is the network's value or one of its derivatives with respect to an input, carried through the layers
-together with all the others (Taylor mode). With ``z = W h + b`` and ``a = tanh(z)`` a layer maps::
+A *stream* is a value or a derivative with respect to the inputs, carried through the layers together with all the
+others (Taylor mode). With ``z = W h + b`` and ``a = sigma(z)`` a layer maps::
 
-    value                             a
-    first derivative                  (1 - a^2) z_x
-    L = sum_c b_c d_c + a_c d_cc      (1 - a^2) L z - 2 a (1 - a^2) sum_c a_c z_c^2
+    value             sigma(z)
+    d^alpha           sum over partitions pi of alpha:  sigma^(|pi|)(z)  prod over B in pi of  d^B z
+    L = sum c d^alpha the same sum of these
 
-(a second derivative is such an L), so one matrix product per layer serves every stream, and one ordinary backward pass
-gives the gradient of any residual with respect to the parameters. Nested automatic differentiation, the usual way,
-builds a graph per derivative instead. Streams are stacked in one tensor of shape (S, N, width): stream, point, neuron.
+so one matrix product per layer serves every stream, and one ordinary backward pass gives the gradient of any residual
+with respect to the parameters. In ``L z`` stand all terms of one block, ``sigma'(z) L z``: a linear operator is one
+stream, besides the derivatives below its own. Nested automatic differentiation, the usual way, builds a graph per
+derivative instead. Streams are stacked in one tensor of shape (S, N, width): stream, point, neuron.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
+from pinntk.network.activations import Activation
+from pinntk.network.derivatives import ORDER, Index, below, index_of, name_of, partitions
+from pinntk.network.readout import Readout
+
 
 @dataclass(frozen=True)
 class Operator:
-    """A linear differential operator of at most second order without mixed derivatives, carried as one stream.
+    """A linear differential operator, carried as one stream.
 
-    ``L u = sum_c b_c u_c + a_c u_cc``, for example ``Operator("L", {"u_t": 1.0, "u_xx": -nu})``. A residual that needs
-    its terms only in this combination costs one stream instead of one for each.
+    ``L u = sum over names of c * derivative``, for example ``Operator("L", {"u_t": 1.0, "u_xx": -nu})``; values and
+    derivatives of several fields may stand in it. A residual that needs its terms only in this combination costs one
+    stream instead of one for each.
 
     Example::
 
@@ -37,27 +44,64 @@ class Operator:
 
     name: str
     coefficients: Mapping[str, float]
-    """By the derivative's name, ``u_x`` or ``u_xx``."""
+    """By the derivative's name, ``u``, ``u_x``, ``u_xxt``, ``v_x`` ..."""
 
     def of(self, values: Mapping[str, Tensor]) -> Tensor:
         """L u from the derivatives themselves."""
         return torch.stack([factor * values[name] for name, factor in self.coefficients.items()]).sum(0)
 
 
-class Streams:
-    """Which derivatives are wanted, in the order in which they are stacked: value, first derivatives, operators.
+Differential = tuple[tuple[Index, float], ...]
+"""``sum of c d^alpha``, a pair for each term; those of order one first."""
 
-    Names are ``u`` (the value), ``u_x`` (first derivative in coordinate x), ``u_xx`` (second) and those of operators.
-    What a wanted stream needs on its way through the layers is added: the value always, and the first derivative below
-    each second one.
+
+@dataclass(frozen=True)
+class Part:
+    """A summand of an output: a factor times one carried stream of one field."""
+
+    field: int
+    stream: int
+    factor: float
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a residual gets by name: a value or derivative, an operator, a normal derivative or a coefficient.
+
+    Attributes:
+        name: its name.
+        parts: whose sum it is; of a normal derivative those of the derivative in each coordinate, in their order, for
+            which the normal's components are the factors.
+        normal: whether it is one.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    normal: bool = False
+
+
+class Streams:
+    """Which derivatives are wanted, and what has to be carried through the layers for them.
+
+    Names are a field's, ``u``, with ``_`` and the coordinates of a derivative up to order four behind it, ``u_x``,
+    ``v_xxt``, ``p_xxyy``; ``u_n``, the derivative along the outward normal; those of operators, and of coefficients.
+    Carried are the value, what stands below a wanted derivative, and what is wanted, in this order.
 
     Args:
-        wanted: names of streams, or operators.
+        wanted: names, or operators.
         coordinates: names of the inputs, in order.
+        fields: names of the network's outputs.
+        coefficients: names of the numbers that are given besides.
+        hard: whether a wanted stream is made of several carried ones (`pinntk.network.ansatz`).
+
+    Attributes:
+        carried: what is carried, by its terms.
+        names: of the outputs: of one field all that is carried, else those wanted.
+        outputs: by which they are made.
+        coefficients: those of the wanted that are coefficients; they come last.
 
     Raises:
-        ValueError: a name, or a derivative in an operator, is not ``u``, ``u_<c>`` or ``u_<c><c>`` for a coordinate c;
-            or two operators have the same name.
+        ValueError: a name, or one in an operator, is not known, or two operators have the same name.
 
     Example::
 
@@ -65,105 +109,236 @@ class Streams:
         ('u', 'u_x', 'u_xx')
         >>> Streams(["u_t", Operator("L", {"u_t": 1.0, "u_xx": -0.5})], ["x", "t"]).names
         ('u', 'u_x', 'u_t', 'L')
-        >>> Streams(["u_xt"], ["x", "t"])
+        >>> streams = Streams(["v_xy", "u"], ["x", "y"], ["u", "v"])
+        >>> streams.names, len(streams)  # carried: value, x, y, xy
+        (('v_xy', 'u'), 4)
+        >>> Streams(["u_xz"], ["x", "t"])
         Traceback (most recent call last):
             ...
-        ValueError: stream 'u_xt': allowed are u, u_x, u_t, u_xx, u_tt
+        ValueError: stream 'u_xz': allowed are u, and derivatives up to order 4 in x, t: u_x, u_t, u_xx, u_xt, u_tt ...
     """
 
-    def __init__(self, wanted: Iterable[str | Operator], coordinates: Sequence[str]) -> None:
-        once, twice = ([f"u_{c * n}" for c in coordinates] for n in (1, 2))
-        operators: dict[str, Operator] = {}
-        needed: set[int] = set()
+    def __init__(
+        self,
+        wanted: Iterable[str | Operator],
+        coordinates: Sequence[str],
+        fields: Sequence[str] = ("u",),
+        coefficients: Sequence[str] = (),
+        *,
+        hard: bool = False,
+    ) -> None:
+        self.coordinates, self.fields = tuple(coordinates), tuple(fields)
+        asked: dict[str, str | Operator] = {}
         for one in wanted:
-            if isinstance(one, str):
-                if one in once:
-                    needed.add(once.index(one))
-                if one in [*once, "u"]:
-                    continue
-                one = Operator(one, {one: 1.0})
-            for name in one.coefficients:
-                if name not in [*once, *twice]:
-                    allowed = ", ".join(["u", *once, *twice])
-                    raise ValueError(f"stream {name!r}: allowed are {allowed}")
-            if operators.setdefault(one.name, one) != one:
-                raise ValueError(f"stream {one.name!r}: two operators have this name; allowed are names that differ")
-        bent = {twice.index(n) for o in operators.values() for n in o.coefficients if n in twice}
-        # First derivatives that enter a second one stand in front.
-        self.first = (*sorted(bent), *sorted(needed - bent))
-        self.operators = tuple(
-            (
-                [o.coefficients.get(name, 0.0) for name in once],
-                [o.coefficients.get(name, 0.0) for name in twice],
-            )
-            for o in operators.values()
-        )
-        """Coefficients of the first and of the second derivatives, one per coordinate."""
-        self.names = ("u", *(once[c] for c in self.first), *operators)
+            name = one if isinstance(one, str) else one.name
+            before = asked.setdefault(name, one)
+            if _operator(before) != _operator(one):
+                raise ValueError(f"stream {name!r}: two operators have this name; allowed are names that differ")
+        self.coefficients = tuple(name for name in asked if name in coefficients)
+        made = {name: self._terms(one) for name, one in asked.items() if name not in self.coefficients}
+        self.carried = self._carried(made, {name for name, one in asked.items() if isinstance(one, str)})
+        self.bends = [self._bends(differential) for differential in self.carried[1:]]
+        """Of every stream but the value: the products of lower streams in it, with their factors."""
+        self.order = max((len(product) for bends in self.bends for product, _ in bends), default=1)
+        """The highest derivative of the activation that the streams need."""
+        outputs = [self._output(name, by_field) for name, by_field in made.items()]
+        if len(self.fields) == 1 and not hard:
+            outputs = self._all_of_one(outputs)
+        elif not outputs and not self.coefficients:
+            outputs = [Output(self.fields[0], (Part(0, 0, 1.0),))]
+        self.outputs: tuple[Output, ...] = tuple(outputs)
+        self.names = (*(output.name for output in self.outputs), *self.coefficients)
+        self.hard = hard
+        self.readout = Readout(self)
+        same = [(Part(0, s, 1.0),) for s in range(len(self.carried))]
+        self.plain = not hard and len(self.fields) == 1 and [output.parts for output in outputs] == same
+        """Whether the outputs are the carried streams themselves."""
 
     def __len__(self) -> int:
-        return len(self.names)
+        """How many are carried."""
+        return len(self.carried)
+
+    def _carried(self, made: Mapping[str, Mapping[int, Differential]], named: set[str]) -> tuple[Differential, ...]:
+        everything = [(name, terms) for name, by_field in made.items() for terms in by_field.values()]
+        under = {beta for _, terms in everything for alpha, _ in terms for beta in below(alpha)}
+        single, whole = set(under), []  # derivatives that are needed by themselves, and the rest as it was asked for
+        for name, terms in everything:
+            if self._is_normal(name) or (name in named and sum(terms[0][0]) == 1):
+                single |= {alpha for alpha, _ in terms}
+            elif beyond := _beyond(terms):
+                whole.append(beyond)
+        # First derivatives that enter a second one stand in front.
+        ordered = sorted(single, key=lambda index: (sum(index), index not in under, [-n for n in index]))
+        value = (0,) * len(self.coordinates)
+        return tuple(dict.fromkeys([*(((index, 1.0),) for index in (value, *ordered)), *whole]))
+
+    def _all_of_one(self, outputs: list[Output]) -> list[Output]:
+        """All that is carried, in the place of what was asked for, where everything carried has a name."""
+        names: dict[int, str] = {}
+        for s, terms in enumerate(self.carried):
+            if len(terms) == 1 and terms[0][1] == 1.0:
+                names[s] = name_of(terms[0][0], self.coordinates, self.fields[0])
+        for output in outputs:
+            if output.parts and output.parts[0].stream not in names and output.parts[1:] == () and not output.normal:
+                names[output.parts[0].stream] = output.name
+        if len(names) < len(self.carried):
+            return outputs
+        every = [Output(names[s], (Part(0, s, 1.0),)) for s in range(len(self.carried))]
+        return every + [output for output in outputs if output.name not in names.values()]
+
+    def _is_normal(self, name: str) -> bool:
+        return "n" not in self.coordinates and name in [f"{field}_n" for field in self.fields]
+
+    def _terms(self, wanted: str | Operator) -> dict[int, Differential]:
+        """Of every field, the terms of a wanted stream."""
+        if isinstance(wanted, str) and self._is_normal(wanted):
+            unit = [tuple(int(c == k) for k in range(len(self.coordinates))) for c in range(len(self.coordinates))]
+            return {self.fields.index(wanted[:-2]): tuple((index, 1.0) for index in unit)}
+        found: dict[int, dict[Index, float]] = {}
+        for name, factor in _operator(wanted).coefficients.items():
+            field, index = self._parsed(name)
+            terms = found.setdefault(field, {})
+            terms[index] = terms.get(index, 0.0) + factor
+        order = {
+            field: sorted(terms.items(), key=lambda t: (sum(t[0]), [-n for n in t[0]]))
+            for field, terms in found.items()
+        }
+        return {field: tuple(terms) for field, terms in order.items()}
+
+    def _parsed(self, name: str) -> tuple[int, Index]:
+        for f, field in enumerate(self.fields):
+            if name == field:
+                return f, (0,) * len(self.coordinates)
+            letters = name.removeprefix(f"{field}_")
+            if letters != name and (index := index_of(letters, self.coordinates)) is not None:
+                return f, index
+        some = [c for n in (1, 2) for c in combinations_with_replacement(range(len(self.coordinates)), n)]
+        examples = ", ".join(
+            name_of(tuple(c.count(k) for k in range(len(self.coordinates))), self.coordinates, self.fields[0])
+            for c in some
+        )
+        raise ValueError(
+            f"stream {name!r}: allowed are {', '.join(self.fields)}, and derivatives up to order {ORDER} in"
+            f" {', '.join(self.coordinates)}: {examples} ..."
+        )
+
+    def _bends(self, differential: Differential) -> list[tuple[tuple[int, ...], float]]:
+        """The products of two and more streams in ``L sigma(z)``, by their numbers, and the factor of each."""
+        found: dict[tuple[int, ...], float] = {}
+        for alpha, factor in differential:
+            for count, blocks in partitions(alpha):
+                if len(blocks) > 1:
+                    product = tuple(sorted(self.carried.index(((block, 1.0),)) for block in blocks))
+                    found[product] = found.get(product, 0.0) + count * factor
+        return [(product, factor) for product, factor in found.items() if factor]
+
+    def _output(self, name: str, by_field: Mapping[int, Differential]) -> Output:
+        parts: list[Part] = []
+        for field, terms in by_field.items():
+            if self._is_normal(name):
+                return Output(name, tuple(Part(field, self.carried.index((term,)), 1.0) for term in terms), normal=True)
+            parts += [Part(field, 0, factor) for alpha, factor in terms if not any(alpha)]
+            if beyond := _beyond(terms):
+                parts.append(Part(field, self.carried.index(beyond), 1.0))
+        return Output(name, tuple(parts))
 
 
-def tanh_streams(z: Tensor, streams: Streams) -> Tensor:
-    """Push stacked streams through tanh: the three formulas of the module's docstring. (S, N, m) -> (S, N, m).
+def _operator(wanted: str | Operator) -> Operator:
+    return wanted if isinstance(wanted, Operator) else Operator(wanted, {wanted: 1.0})
+
+
+def _beyond(terms: Differential) -> Differential:
+    """The terms of order one and higher: a value takes the bias along, which a derivative does not."""
+    return tuple((alpha, factor) for alpha, factor in terms if any(alpha) and factor)
+
+
+def activate(z: Tensor, streams: Streams, activation: Activation) -> Tensor:
+    """Push stacked streams through an activation, as in the module's docstring. (S, N, m) -> (S, N, m).
 
     Example::
 
+        >>> from pinntk.network import activations
         >>> z = torch.tensor([math.atanh(0.5), 2.0, 0.0]).view(3, 1, 1)  # z, z_x, z_xx of z = atanh(1/2) + 2 x at x = 0
-        >>> a = tanh_streams(z, Streams(["u_xx"], ["x"]))
+        >>> a = activate(z, Streams(["u_xx"], ["x"]), activations.tanh)
         >>> [round(float(stream), 4) for stream in a]  # a, (1 - a^2) z_x, -2 a (1 - a^2) z_x^2
         [0.5, 1.5, -3.0]
     """
     if len(streams) == 1:
-        return torch.tanh(z)
+        return activation(z, 0)[0]
     value, *rest = z.unbind(0)
-    a = torch.tanh(value)
-    slope = 1 - a * a
-    first, operators = rest[: len(streams.first)], rest[len(streams.first) :]
-    parts = [a, *(slope * z_c for z_c in first)]
-    for z_o, (_, second) in zip(operators, streams.operators, strict=True):
-        squares = [second[c] * z_c.square() for c, z_c in zip(streams.first, first, strict=True) if second[c]]
-        parts.append(slope * (z_o - 2 * a * sum(squares)) if squares else slope * z_o)
+    d = activation(value, streams.order)
+    parts = [d[0]]
+    for z_s, bends in zip(rest, streams.bends, strict=True):
+        total = d[1] * z_s
+        for order, products in _by_order(bends):
+            total = total + d[order] * _sum(_product([z[i] for i in product], factor) for product, factor in products)
+        parts.append(total)
     return torch.stack(parts)
 
 
-def tanh_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams) -> Tensor:
-    """The transposed derivative of `tanh_streams`, written out so that a compiler fuses it to one pass over memory.
+def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, activation: Activation) -> Tensor:
+    """The transposed derivative of `activate`, written out so that a compiler fuses it to one pass over memory.
 
     Args:
         z: what went in, (S, N, m).
         a: the value that came out, (N, m).
         g: cotangents of what came out, (S, N, m).
         streams: which.
+        activation: which.
 
     Returns:
         cotangents of z, (S, N, m).
 
     Example::
 
-        >>> streams = Streams(["u_xx"], ["x"])
-        >>> z = torch.tensor([0.5, 2.0, -1.0]).view(3, 1, 1).requires_grad_()
-        >>> (automatic,) = torch.autograd.grad(tanh_streams(z, streams).sum(), z)
-        >>> torch.allclose(tanh_cotangents(z, z[0].tanh(), torch.ones(3, 1, 1), streams), automatic)
+        >>> from pinntk.network import activations
+        >>> streams = Streams(["u_xxt"], ["x", "t"])
+        >>> z = torch.linspace(-1, 2, len(streams)).view(-1, 1, 1).requires_grad_()
+        >>> (automatic,) = torch.autograd.grad(activate(z, streams, activations.sin).sum(), z)
+        >>> ones = torch.ones_like(z)
+        >>> torch.allclose(activation_cotangents(z, z[0].sin(), ones, streams, activations.sin), automatic)
         True
     """
-    slope = 1 - a * a
     if len(streams) == 1:
-        return slope * g
-    last = 1 + len(streams.first)
-    bend = -2 * a * slope  # the second derivative of tanh
-    third = 2 * slope * (3 * a * a - 1)  # the third
-    value = slope * g[0]
-    firsts = {c: (z[i], g[i]) for i, c in enumerate(streams.first, start=1)}
-    for z_c, g_c in firsts.values():
-        value = value + bend * z_c * g_c
-    bent: dict[int, Tensor] = {}
-    for i, (_, second) in enumerate(streams.operators, start=last):
-        value = value + bend * z[i] * g[i]
-        for c, (z_c, _) in firsts.items():
-            if second[c]:
-                value = value + second[c] * third * z_c.square() * g[i]
-                bent[c] = bent.get(c, 0) + 2 * second[c] * bend * z_c * g[i]
-    below = [slope * g_c + bent[c] if c in bent else slope * g_c for c, (_, g_c) in firsts.items()]
-    return torch.stack([value, *below, *(slope * g[i] for i in range(last, len(streams)))])
+        return activation(z, 1, a[None])[1] * g
+    d = activation(z[0], streams.order + 1, a)
+    # Of the value: sigma^(k+1) times what sigma^(k) stands before.
+    above: dict[int, list[Tensor]] = {1: [z[s] * g[s] for s in range(1, len(streams))]}
+    beside: dict[int, dict[int, list[Tensor]]] = {s: {} for s in range(1, len(streams))}
+    for s, bends in enumerate(streams.bends, start=1):
+        for product, factor in bends:
+            order, first = len(product), True
+            for i in dict.fromkeys(product):
+                others = list(product)
+                others.remove(i)
+                rest = _product([*(z[j] for j in others), g[s]], factor)
+                if first:
+                    above.setdefault(order, []).append(rest * z[i])
+                    first = False
+                count = product.count(i)
+                beside[i].setdefault(order, []).append(count * rest if count > 1 else rest)
+    found = [_sum([d[1] * g[0], *(d[order + 1] * _sum(products) for order, products in above.items())])]
+    for s in range(1, len(streams)):
+        found.append(_sum([d[1] * g[s], *(d[order] * _sum(products) for order, products in beside[s].items())]))
+    return torch.stack(found)
+
+
+def _by_order(
+    bends: Sequence[tuple[tuple[int, ...], float]],
+) -> Iterator[tuple[int, list[tuple[tuple[int, ...], float]]]]:
+    for order in sorted({len(product) for product, _ in bends}):
+        yield order, [bend for bend in bends if len(bend[0]) == order]
+
+
+def _product(factors: Sequence[Tensor], number: float) -> Tensor:
+    found = factors[0]
+    for factor in factors[1:]:
+        found = found * factor
+    return found if number == 1.0 else number * found
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    first, *rest = terms
+    for term in rest:
+        first = first + term
+    return first

@@ -95,10 +95,14 @@ class BlockedLoss:
 
         cotangents, losses = gradient_of(loss, stacked)
         gradient = []
-        layers = zip(record, network.backpropagate(record, streams, cotangents), network.scales, strict=True)
-        for (h, _), d, scale in layers:
+        layers, columns = network.backpropagate(record, streams, block.inputs, cotangents)
+        for (h, _), d, scale in zip(record, layers, network.scales, strict=True):
             weight = d.flatten(0, 1).T @ h.flatten(0, 1)
             gradient += [weight if scale == 1.0 else scale * weight, d[0].sum(0)]
+        if columns is not None:
+            behind = self.parameters[len(gradient) :]
+            parts = columns.sum(0).split([parameter.numel() for parameter in behind])
+            gradient += [part.view_as(parameter) for part, parameter in zip(parts, behind, strict=True)]
         return losses, gradient
 
     def _term_block(self, region: str, block: Batch, share: float) -> list[list[Tensor]]:
@@ -107,10 +111,10 @@ class BlockedLoss:
         for term in factor_region(self.residuals, region, block).values():
             r = term.residuals
             loss = share * term_losses([r], self.normalization)[0]
-            squares = torch.stack([layer.squares().sum() for layer in term.layers]).sum()
+            squares = torch.stack([factors.squares().sum() for factors in term.blocks]).sum()
             mean = self.normalization == "mean"
             slope, trace = (2 * share / len(r) * r, share / len(r) * squares) if mean else (r, squares)
-            gradient = torch.cat([part.flatten() for layer in term.layers for part in layer.transposed(slope)])
+            gradient = torch.cat([factors.transposed(slope) for factors in term.blocks])
             parts.append([loss, trace, gradient])
         return parts
 

@@ -13,87 +13,19 @@ One forward pass and one backward pass of ``sum_i r_i`` per term give all factor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pinntk.residual.factors import ColumnFactors, Factors, LayerFactors, gram_of
 from pinntk.residual.residuals import Batch, Residuals
 from pinntk.residual.terms import Term
 
 BLOCK = 2**22
 """Entries of one block of stream products in ``gram``: 32 MiB in float64, whatever the number of rows."""
-
-
-@dataclass(frozen=True)
-class LayerFactors:
-    """One layer's part of the rows of one term."""
-
-    inputs: Tensor
-    """h, (S, N, m_in); for residuals of pairs of points the streams of both, (2 S, N, m_in)."""
-    cotangents: Tensor
-    """d, (S, N, m_out)."""
-    scale: float
-    """The factor in front of the layer's weights (``Network.scales``)."""
-    values: int
-    """How many of the first streams are values, which the bias enters: 1, or 2 for pairs."""
-
-    def rows(self, part: slice) -> LayerFactors:
-        """The same for some of the rows."""
-        return LayerFactors(self.inputs[:, part], self.cotangents[:, part], self.scale, self.values)
-
-    @property
-    def bias(self) -> Tensor:
-        """The rows' entries for the biases, (N, m_out)."""
-        return self.cotangents[: self.values].sum(0)
-
-    @cached_property
-    def dense(self) -> Tensor:
-        """The rows' entries for weights (row-major) and biases, (N, m_out (m_in + 1)); kept once asked for."""
-        weights = torch.einsum("sno,sni->noi", self.cotangents, self.inputs) * self.scale
-        return torch.cat([weights.flatten(1), self.bias], dim=1)
-
-    def times(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """The rows times a direction: (m_out, m_in) and (m_out,) to (N,)."""
-        along = (self.cotangents * (self.inputs @ weight.T)).sum(dim=(0, 2))
-        return self.scale * along + self.bias @ bias
-
-    def transposed(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """The combination of rows with coefficients a (N,): its weights (m_out, m_in) and biases (m_out,)."""
-        weighted = self.cotangents * a[:, None]
-        weight = weighted.flatten(0, 1).T @ self.inputs.flatten(0, 1)
-        return self.scale * weight, weighted[: self.values].sum(dim=(0, 1))
-
-    def squares(self) -> Tensor:
-        """Squared norm of each row, (N,)."""
-        squares = self.bias.square().sum(1)
-        count = len(self.inputs)
-        for s in range(count):
-            for t in range(s + 1):
-                twice = 1 if s == t else 2
-                d = (self.cotangents[s] * self.cotangents[t]).sum(1)
-                h = (self.inputs[s] * self.inputs[t]).sum(1)
-                squares = squares + twice * self.scale**2 * d * h
-        return squares
-
-
-def layer_gram(a: LayerFactors, b: LayerFactors) -> Tensor:
-    """One layer's part of ``J_a J_b^T``, (N_a, N_b).
-
-    By the sum over pairs of streams, or by the rows themselves where they are short: for m_in inputs and m_out outputs
-    that is S_a S_b (m_in + m_out) against (m_in + 1) m_out multiplications per entry.
-    """
-    (sa, na, m_in), (sb, nb, m_out) = a.inputs.shape, b.cotangents.shape
-    if (m_in + 1) * m_out <= sa * sb * (m_in + m_out):
-        return a.dense @ b.dense.T
-    gram = a.bias @ b.bias.T
-    d = a.cotangents.flatten(0, 1) @ b.cotangents.flatten(0, 1).T
-    h = a.inputs.flatten(0, 1) @ b.inputs.flatten(0, 1).T
-    products = d.mul_(h).view(sa, na, sb, nb).sum(dim=(0, 2))
-    return gram.add_(products, alpha=a.scale**2)
 
 
 class Jacobian(Protocol):
@@ -129,11 +61,12 @@ class Jacobian(Protocol):
 class FactoredJacobian:
     """J of a residual function at the network's current parameters, with rows in the order of the terms.
 
-    Columns stand in the order of ``network.parameters()``: every layer's weights, row by row, then its biases.
+    Columns stand in the order of ``network.parameters()``: every layer's weights, row by row, then its biases; then
+    slopes and unknown coefficients.
 
     Args:
         parameters: their number P.
-        factors: by term, the factors of every layer from the first to the last.
+        factors: by term, the factors of every layer from the first to the last, and of what comes behind them.
 
     Attributes:
         names: of the terms.
@@ -155,14 +88,15 @@ class FactoredJacobian:
         [True, True]
     """
 
-    def __init__(self, parameters: int, factors: Mapping[str, list[LayerFactors]]) -> None:
+    def __init__(self, parameters: int, factors: Mapping[str, Sequence[Factors]]) -> None:
         self.factors = dict(factors)
         self.names = tuple(factors)
-        counts = [layers[0].inputs.shape[1] for layers in self.factors.values()]
+        self._extent = {name: blocks[0].extent for name, blocks in self.factors.items()}
+        counts = [rows for _, rows in self._extent.values()]
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slices = {n: slice(end - count, end) for n, count, end in zip(self.names, counts, ends, strict=True)}
         self.shape = sum(counts), parameters
-        self._sizes = [(layer.cotangents.shape[2], layer.inputs.shape[2]) for layer in self.factors[self.names[0]]]
+        self._sizes = [block.size for block in self.factors[self.names[0]]]
 
     @classmethod
     def of(cls, residuals: Residuals, batches: Mapping[str, Batch]) -> FactoredJacobian:
@@ -178,22 +112,17 @@ class FactoredJacobian:
                 found |= factor_region(residuals, region, batches[region])
         parameters = sum(p.numel() for p in residuals.network.parameters())
         r = torch.cat([found[name].residuals for name in residuals.names])
-        return r, cls(parameters, {name: found[name].layers for name in residuals.names})
-
-    def _split(self, v: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """A vector (P,) -> every layer's weights and biases."""
-        if v.shape != self.shape[1:]:
-            raise ValueError(f"v: came shape {tuple(v.shape)}; needed is ({self.shape[1]},)")
-        pieces = v.split([size for m_out, m_in in self._sizes for size in (m_out * m_in, m_out)])
-        return [(pieces[2 * i].view(size), pieces[2 * i + 1]) for i, size in enumerate(self._sizes)]
+        return r, cls(parameters, {name: found[name].blocks for name in residuals.names})
 
     def matvec(self, v: Tensor) -> Tensor:
         """``J v``: (P,) to (N,)."""
-        parts = self._split(v)
+        if v.shape != self.shape[1:]:
+            raise ValueError(f"v: came shape {tuple(v.shape)}; needed is ({self.shape[1]},)")
+        parts = v.split(self._sizes)
         return torch.cat(
             [
-                torch.stack([layer.times(*part) for layer, part in zip(layers, parts, strict=True)]).sum(0)
-                for layers in self.factors.values()
+                torch.stack([block.times(part) for block, part in zip(blocks, parts, strict=True)]).sum(0)
+                for blocks in self.factors.values()
             ]
         )
 
@@ -202,29 +131,22 @@ class FactoredJacobian:
         if a.shape != self.shape[:1]:
             raise ValueError(f"a: came shape {tuple(a.shape)}; needed is ({self.shape[0]},)")
         total = torch.zeros(self.shape[1], dtype=a.dtype, device=a.device)
-        for name, layers in self.factors.items():
-            pieces = [piece.flatten() for layer in layers for piece in layer.transposed(a[self.slices[name]])]
-            total += torch.cat(pieces)
+        for name, blocks in self.factors.items():
+            total += torch.cat([block.transposed(a[self.slices[name]]) for block in blocks])
         return total
 
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
-        return torch.cat([torch.cat([layer.dense for layer in layers], dim=1) for layers in self.factors.values()])
+        return torch.cat([torch.cat([block.dense for block in blocks], dim=1) for blocks in self.factors.values()])
 
     def scaled(self, factors: Tensor) -> FactoredJacobian:
         """``diag(factors) J``, factors (N,)."""
-        scaled = {
-            name: [
-                LayerFactors(x.inputs, x.cotangents * factors[self.slices[name], None], x.scale, x.values)
-                for x in layers
-            ]
-            for name, layers in self.factors.items()
-        }
+        scaled = {n: [block.scaled(factors[self.slices[n]]) for block in blocks] for n, blocks in self.factors.items()}
         return FactoredJacobian(self.shape[1], scaled)
 
     def squares(self, name: str) -> Tensor:
         """The diagonal of a term's block of K, (N_term,)."""
-        return torch.stack([layer.squares() for layer in self.factors[name]]).sum(0)
+        return torch.stack([block.squares() for block in self.factors[name]]).sum(0)
 
     def traces(self) -> dict[str, Tensor]:
         """Trace of every term's diagonal block of K, scalars by name."""
@@ -236,8 +158,8 @@ class FactoredJacobian:
         Beyond K itself memory is bounded by `BLOCK`, and by the dense rows of those layers where they are the cheaper
         way.
         """
-        first = self.factors[self.names[0]][0].inputs
-        gram = torch.empty(self.shape[0], self.shape[0], dtype=first.dtype, device=first.device)
+        like = self.factors[self.names[0]][0].rows(slice(0, 1)).squares()
+        gram = like.new_empty(self.shape[0], self.shape[0])
         blocks = [
             (_shifted(part, self.slices[name]), [layer.rows(part) for layer in self.factors[name]])
             for name in self.names
@@ -251,13 +173,13 @@ class FactoredJacobian:
         return gram
 
     def _row_blocks(self, name: str) -> Iterable[slice]:
-        streams, rows, _ = self.factors[name][0].inputs.shape
+        streams, rows = self._extent[name]
         step = max(1, int(BLOCK**0.5) // streams)
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def _product(a: list[LayerFactors], b: list[LayerFactors]) -> Tensor:
-    return torch.stack([layer_gram(x, y) for x, y in zip(a, b, strict=True)]).sum(0)
+def _product(a: Sequence[Factors], b: Sequence[Factors]) -> Tensor:
+    return torch.stack([gram_of(x, y) for x, y in zip(a, b, strict=True)]).sum(0)
 
 
 def _shifted(part: slice, by: slice) -> slice:
@@ -270,8 +192,8 @@ class TermFactors:
 
     residuals: Tensor
     """(N,)"""
-    layers: list[LayerFactors]
-    """From the first to the last."""
+    blocks: list[Factors]
+    """Layers from the first to the last, then what comes behind them."""
 
 
 def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, TermFactors]:
@@ -284,18 +206,19 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
     for term, fields in zip(residuals.terms_of[region], batch.fields, strict=True):
 
         def evaluate(stacked: Tensor, term: Term = term, fields: tuple[Tensor, ...] = fields) -> tuple[Tensor, Tensor]:
-            r = term.residual(dict(zip(streams.names, stacked.unbind(), strict=True)), *fields)
+            values = dict(zip(streams.names, stacked.unbind(), strict=True))
+            r = term.residual({name: values[name] for name in term.names}, *fields)
             return r.sum(), r
 
         cotangents, r = gradient_of(evaluate, stacked)
-        layers = network.backpropagate(record, streams, cotangents)
-        found[term.name] = TermFactors(
-            r,
-            [
-                LayerFactors(_by_row(h, pair), _by_row(d, pair), scale, pair)
-                for (h, _), d, scale in zip(record, layers, network.scales, strict=True)
-            ],
-        )
+        layers, columns = network.backpropagate(record, streams, batch.inputs, cotangents)
+        blocks: list[Factors] = [
+            LayerFactors(_by_row(h, pair), _by_row(d, pair), scale, pair)
+            for (h, _), d, scale in zip(record, layers, network.scales, strict=True)
+        ]
+        if columns is not None:
+            blocks.append(ColumnFactors(columns.view(pair, -1, columns.shape[1]).sum(0)))
+        found[term.name] = TermFactors(r, blocks)
     return found
 
 

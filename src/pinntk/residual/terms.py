@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from pinntk.common.settings import Strict
+from pinntk.network import Ansatz, Unknown
+from pinntk.network.settings import Feature
 from pinntk.network.streams import Operator
 
 Region = Literal["interior", "initial", "boundary", "periodic"]
@@ -46,6 +49,11 @@ class Term:
     images on the upper face."""
     fields: Callable[[Tensor], tuple[Tensor, ...]] = no_fields
     """Points (N, d) -> the data that the residual needs there; evaluated once per draw of points."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its streams."""
+        return tuple(s if isinstance(s, str) else s.name for s in self.streams)
 
     @property
     def derivatives(self) -> tuple[str, ...]:
@@ -97,7 +105,7 @@ class Problem(Strict, ABC):
     """A box and residual terms in it: all that kernels, losses and Hessians know of a problem.
 
     Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
-    the box. Fields of a subclass are its coefficients.
+    the box; ``fields``, the unknowns. What else a subclass has are its coefficients.
 
     Example::
 
@@ -116,6 +124,7 @@ class Problem(Strict, ABC):
     coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
+    fields: ClassVar[tuple[str, ...]] = ("u",)
 
     @abstractmethod
     def terms(self) -> tuple[Term, ...]:
@@ -124,3 +133,32 @@ class Problem(Strict, ABC):
     def regions(self) -> tuple[Region, ...]:
         """The regions on which terms live."""
         return tuple(dict.fromkeys(term.region for term in self.terms()))
+
+    # --- hard conditions: u = lift + factor N ------------------------------------------------------------------------
+
+    def lift(self, x: Tensor) -> Tensor:
+        """What of u stands before the network: points (N, d) to (N,), or (N, fields); differentiable, in torch."""
+        return torch.zeros_like(x[:, 0])
+
+    def factor(self, x: Tensor) -> Tensor:
+        """What the network is multiplied with: points (N, d) to (N,), or (N, fields); differentiable, in torch."""
+        return torch.ones_like(x[:, 0])
+
+    def inputs(self) -> Sequence[Feature]:
+        """The network's inputs that belong to them: even ones of a symmetric solution, periodic ones of a periodic."""
+        return []
+
+    def ansatz(self) -> Ansatz | None:
+        """The hard conditions, with ``network.hard=true``; None where the problem has none."""
+        kind = type(self)
+        own = kind.lift is not Problem.lift or kind.factor is not Problem.factor or kind.inputs is not Problem.inputs
+        return Ansatz(self.lift, self.factor) if own else None
+
+    def coefficients(self) -> dict[str, float | Unknown]:
+        """Its numbers by name, those to be found among them."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: value if isinstance(value, Unknown) else float(value)
+            for name, value in values.items()
+            if isinstance(value, Unknown | float | int) and not isinstance(value, bool)
+        }

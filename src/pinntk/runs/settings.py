@@ -24,7 +24,7 @@ from pinntk.common.errors import BadInput
 from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
-from pinntk.network import DTYPES, Features, NetworkSettings
+from pinntk.network import DTYPES, Features, NetworkSettings, Unknown, completed
 from pinntk.pdes import PDE, declaration
 from pinntk.residual.points import PointSettings
 from pinntk.runs.components import component, validated
@@ -140,7 +140,7 @@ class RunSettings(Strict, strict=True):
             lambda: self.method_class.check_size(self.method, self._parameters()),
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
-            lambda: self.pde.check_periods(self.network.periods()),
+            lambda: self.pde.check_periods(completed(self.network, self.pde).periods()),
         ]
         for check in checks:
             try:
@@ -177,9 +177,11 @@ class RunSettings(Strict, strict=True):
 
     def _parameters(self) -> int:
         """Number of the network's parameters; ValueError where its inputs do not fit the problem."""
-        inputs = Features(self.network, self.pde.coordinates, self.pde.lower, self.pde.upper).size
-        sizes = [inputs, *[self.network.width] * self.network.depth, 1]
-        return sum((m + 1) * n for m, n in pairwise(sizes))
+        network = completed(self.network, self.pde)
+        inputs = Features(network, self.pde.coordinates, self.pde.lower, self.pde.upper).size
+        sizes = [inputs, *[network.width] * network.depth, len(self.pde.fields)]
+        unknown = sum(isinstance(value, Unknown) for value in self.pde.coefficients().values())
+        return sum((m + 1) * n for m, n in pairwise(sizes)) + network.slopes * network.depth + unknown
 
     @property
     def accelerator(self) -> Literal["cpu", "gpu"]:
@@ -211,7 +213,7 @@ class RunSettings(Strict, strict=True):
         identity: dict[str, Any] = {
             "pde": {"name": self.pde.name, **self.pde.model_dump(mode="json")},
             "method": {"name": self.method_class.name, **self._of_method()},
-            "network": self.network.model_dump(mode="json"),
+            "network": self._of_network(),
             "points": self.points.model_dump(mode="json"),
             "discretization": self.discretization and self.discretization.model_dump(mode="json"),
             "precision": self.precision,
@@ -232,6 +234,17 @@ class RunSettings(Strict, strict=True):
         if self.method.weighting == type(self.method).model_fields["weighting"].default:
             silent.add("weighting")
         return self.method.model_dump(mode="json", exclude=silent)
+
+    def _of_network(self) -> dict[str, Any]:
+        """The network's settings; keys that are younger than most run folders count where they say something."""
+        found = self.network.model_dump(mode="json")
+        for name in ("activation", "slopes", "hard"):
+            if found[name] == NetworkSettings.model_fields[name].default:
+                del found[name]
+        for feature in found["features"]:
+            if feature.get("parity") == "both":
+                del feature["parity"]
+        return found
 
     def build(self) -> Method:
         """The method of these settings with its network untrained. ``compiled`` is left to whoever trains it."""

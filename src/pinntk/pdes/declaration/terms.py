@@ -33,7 +33,7 @@ def term_faults(pde: PDE, terms: Sequence[Term], dtype: torch.dtype, device: tor
         terms: of it, in regions that it has.
         dtype, device: of the run.
     """
-    network = Network(NetworkSettings(width=8, depth=2), pde.coordinates, pde.lower, pde.upper, dtype=dtype).to(device)
+    network = Network.of(pde, NetworkSettings(width=8, depth=2), dtype=dtype).to(device)
     counts = PointSettings(interior=POINTS, initial=POINTS, boundary=POINTS)
     regions = dict.fromkeys(term.region for term in terms)
     drawn = sample(counts, pde.coordinates, pde.lower, pde.upper, tuple(regions), seed=0)
@@ -46,7 +46,7 @@ def term_faults(pde: PDE, terms: Sequence[Term], dtype: torch.dtype, device: tor
             except Fault as fault:
                 yield f"term {term.name!r}: {fault}"
         try:
-            Streams(together, pde.coordinates)
+            network.wanting(*together)
         except ValueError as error:  # streams that are right in each term
             yield f"region {region!r}: {error}"
 
@@ -95,7 +95,7 @@ class _Evaluation:
             if not isinstance(given, Mapping) or not given or not all(map(number, given.values())):
                 raise Fault(f"operator {operator.name!r}: {given}; allowed are finite numbers by derivative")
         try:
-            Streams(term.streams, coordinates)
+            self.network.wanting(*term.streams)
         except ValueError as error:
             raise Fault(str(error)) from error
 
