@@ -61,7 +61,7 @@ class Hessian(SymmetricOperator):
     def _gradients(self) -> Iterator[Tensor]:
         for part in self._parts:
             with torch.enable_grad():
-                found = torch.autograd.grad(part(), self.parameters, create_graph=True)
+                found = torch.autograd.grad(part(), self.parameters, create_graph=True, materialize_grads=True)
                 yield torch.cat([g.flatten() for g in found])
 
     def _product(self, v: Tensor) -> Tensor:
