@@ -3,6 +3,9 @@ conditions; and its residuals from nested automatic differentiation alone."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 from typing import Any, ClassVar
 
 import torch
@@ -84,12 +87,15 @@ def coupled(**settings: Any) -> tuple[Coupled, Network]:
 def derivative(function: Any, letters: str) -> Any:
     """The derivative of a function of one point (3,), by nested torch.func.grad."""
     for letter in letters:
-        c = COORDINATES.index(letter)
-        function = (lambda inner, c: lambda x: grad(inner)(x)[c])(function, c)
+        function = _along(function, COORDINATES.index(letter))
     return function
 
 
-def value_by_hand(network: Network, parameters: dict[str, Tensor], hard: bool, field: int) -> Any:
+def _along(function: Any, c: int) -> Any:
+    return lambda x: grad(function)(x)[c]
+
+
+def value_by_hand(network: Network, parameters: Mapping[str, Tensor], hard: bool, field: int) -> Any:
     """A field at one point, (3,), from its formula, with u and v as the coordinates' functions."""
 
     def value(x: Tensor) -> Tensor:
@@ -105,15 +111,13 @@ def value_by_hand(network: Network, parameters: dict[str, Tensor], hard: bool, f
 
 def bare(network: Network) -> Network:
     """The same network without its hard conditions: N."""
-    import copy
-
     found = copy.deepcopy(network)
     found.ansatz = None
     found.__dict__.pop("value", None)
     return found
 
 
-def residual_by_hand(network: Network, hard: bool, points: dict[str, Tensor], parameters: dict[str, Tensor]) -> Tensor:
+def residual_by_hand(network: Network, hard: bool, points: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
     """All residuals in the order of the terms, (N,), of the problem's formulas."""
     plain = bare(network)
     u, v = (value_by_hand(plain, parameters, hard, field) for field in (0, 1))

@@ -1,5 +1,6 @@
 """Derivatives of any order, of several fields, through any activation and hard conditions: against nested autograd."""
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_normal_derivatives() -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_equal_automatic_derivatives(name: str) -> None:
     z = torch.linspace(-4, 4, 41, dtype=torch.float64, requires_grad=True)
-    formulas = {
+    formulas: dict[str, Callable[[Tensor], Tensor]] = {
         "tanh": torch.tanh,
         "sin": torch.sin,
         "swish": torch.nn.functional.silu,
@@ -143,7 +144,7 @@ def test_an_activation_of_ones_own() -> None:
 def test_partitions_are_those_of_faa_di_bruno() -> None:
     assert sum(count for count, _ in partitions((4,))) == 15  # Bell's number
     assert sum(count for count, _ in partitions((1, 1, 1, 1))) == 15
-    assert dict((blocks, count) for count, blocks in partitions((4,)))[((2,), (2,))] == 3
+    assert {blocks: count for count, blocks in partitions((4,))}[((2,), (2,))] == 3
     assert below((1, 1)) == [(1, 0), (0, 1)]
 
 

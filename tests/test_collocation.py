@@ -226,7 +226,7 @@ def test_what_is_saved_is_seen_again(dtype: torch.dtype) -> None:
     assert same(found, expected)
     for region, batch in expected.items():
         assert batch.points.dtype == dtype
-        assert torch.equal(found[region].inputs, batch.inputs)
+        assert torch.equal(found[region].inputs.features, batch.inputs.features)
         for a, b in zip(found[region].fields, batch.fields, strict=True):
             assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert not same(other.batches(4), expected)  # the next one is its own

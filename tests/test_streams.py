@@ -15,6 +15,7 @@ from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from pinntk.network import Network, NetworkSettings
 from pinntk.network.activations import tanh
+from pinntk.network.settings import ModeFeature, ProductFeature
 from pinntk.network.streams import Streams, activate
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
@@ -68,7 +69,7 @@ def by_hand(pde: type[PDE], settings: NetworkSettings, network: Network, x: Tens
     column = {c: x[:, i] for i, c in enumerate(names)}
     start = dict(zip(names, pde.lower, strict=True))
     end = dict(zip(names, pde.upper, strict=True))
-    replaced = {f.input for f in settings.features if f.kind != "mode" and f.replace}
+    replaced = {f.input for f in settings.features if not isinstance(f, ModeFeature | ProductFeature) and f.replace}
     inputs = []
     for c in names:
         if c not in replaced:
@@ -78,6 +79,7 @@ def by_hand(pde: type[PDE], settings: NetworkSettings, network: Network, x: Tens
     decays: list[Tensor] = []
     modes: list[Tensor] = []
     for f in settings.features:
+        assert not isinstance(f, ProductFeature)
         if f.kind == "mode":
             sines = [torch.sin(omega * column[c]) for c, omega in f.frequencies.items()]
             modes.append(torch.stack(sines).prod(dim=0))
@@ -219,7 +221,9 @@ def test_streams_add_what_they_need(wanted: list[str], names: tuple[str, ...]) -
 
 @pytest.mark.parametrize("name", ["u_z", "u_xtxtx", "u_xz", "v", "", "u_"])
 def test_unknown_stream_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}'.*u, and derivatives up to order 4 in x, t: u_x, u_t, u_xx, u_xt, u_tt"):
+    with pytest.raises(
+        ValueError, match=f"'{name}'.*u, and derivatives up to order 4 in x, t: u_x, u_t, u_xx, u_xt, u_tt"
+    ):
         Streams([name], ("x", "t"))
 
 

@@ -163,6 +163,6 @@ def _check(name: str, activation: Activation) -> None:
         raise ValueError(f"network.activation={name}: it ended in {type(error).__name__}: {text}") from error
     if not right:
         raise ValueError(
-            f"network.activation={name}: its derivatives are not those of its value; allowed is a function of z and order"
-            " that returns the value and as many derivatives"
+            f"network.activation={name}: its derivatives are not those of its value; allowed is a function of z and"
+            " order that returns the value and as many derivatives"
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -32,10 +32,10 @@ DTYPES = {"64-true": torch.float64, "32-true": torch.float32}
 class Solved(Protocol):
     """What a network needs to know of a problem."""
 
-    coordinates: tuple[str, ...]
-    fields: tuple[str, ...]
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
+    coordinates: ClassVar[tuple[str, ...]]
+    fields: ClassVar[tuple[str, ...]]
+    lower: ClassVar[tuple[float, ...]]
+    upper: ClassVar[tuple[float, ...]]
 
     def ansatz(self) -> Ansatz | None:
         """Its hard conditions."""
@@ -223,10 +223,7 @@ class Network(nn.Module):
         """
         count = len(cotangents) - len(streams.coefficients)
         of_streams, of_coefficients = cotangents[:count], cotangents[count:]
-        if streams.plain:
-            found = [of_streams.unsqueeze(-1)]
-        else:
-            found = [streams.readout.transposed(of_streams, inputs)]
+        found = [of_streams.unsqueeze(-1) if streams.plain else streams.readout.transposed(of_streams, inputs)]
         slopes = []
         for i in reversed(range(1, len(self.layers))):
             layer, z = self.layers[i], record[i - 1][1]

@@ -185,7 +185,7 @@ class NetworkSettings(Strict):
     """Map the coordinates to [-1, 1]."""
     features: list[Feature] = Field(default_factory=list)
     activation: Annotated[str, AfterValidator(_known)] = "tanh"
-    """tanh, sin, swish, gelu, or the place of a function of one's own, ``module.function`` (`activations.Activation`)."""
+    """tanh, sin, swish, gelu, or ``module.function`` of one's own (`pinntk.network.activations.Activation`)."""
     slopes: StrictBool = False
     """A trainable slope for each hidden layer, ``sigma(s z)`` with s = 1 at the start (Jagtap et al. 2020)."""
     hard: StrictBool = False

@@ -15,6 +15,7 @@ from pinntk.common.arrays import Array
 from pinntk.discrete.difference import first_derivative_order4, second_derivative_order4, sine_interpolation, with_walls
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.discrete.line import Cells, Evolution, EvolutionSettings
+from pinntk.network.settings import Feature, FrequencyFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes import references
 from pinntk.pdes.base import PDE, Term, value, vanishing
@@ -60,6 +61,18 @@ class Burgers(PDE):
             Term("initial", "initial", ("u",), value, lambda x: (-torch.sin(math.pi * x[:, 0]),)),
             Term("boundary", "boundary", ("u",), vanishing),
         )
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return -torch.sin(math.pi * x[:, 0])
+
+    def factor(self, x: Tensor) -> Tensor:
+        """``t sin pi x``: zero at the ends, and odd like u."""
+        return x[:, 1] * torch.sin(math.pi * x[:, 0])
+
+    def inputs(self) -> list[Feature]:
+        """``cos pi x``, for u is odd about x = 0 and both ends."""
+        return [FrequencyFeature(kind="frequencies", input="x", frequencies=[math.pi], parity="even", replace=True)]
 
     def reference(self) -> references.Reference:
         x, t = self.evaluation_points().T

@@ -18,6 +18,7 @@ from pinntk.discrete.difference import (
 )
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.discrete.line import Evolution, EvolutionSettings, Steps
+from pinntk.network.settings import Feature, FrequencyFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term, periodic, value
 
@@ -58,6 +59,18 @@ class Convection(ExactPDE):
             Term("initial", "initial", ("u",), value, lambda x: (torch.sin(x[:, 0]),)),
             Term("periodic", "periodic", ("u",), periodic),
         )
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return torch.sin(x[:, 0])
+
+    def factor(self, x: Tensor) -> Tensor:
+        """t."""
+        return x[:, 1]
+
+    def inputs(self) -> list[Feature]:
+        """sin x and cos x in the place of x."""
+        return [FrequencyFeature(kind="frequencies", input="x", frequencies=[1.0], replace=True)]
 
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(x[:, 0] - self.beta * x[:, 1])

@@ -11,6 +11,7 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.network.settings import Feature, FrequencyFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes import references
 from pinntk.pdes.base import PDE, Term, value, vanishing
@@ -82,6 +83,32 @@ class Heat2D(PDE):
             Term("initial", "initial", ("u",), value, lambda x: (self.initial(x),)),
             Term("boundary", "boundary", ("u",), vanishing),
         )
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return self.initial(x)
+
+    def factor(self, x: Tensor) -> Tensor:
+        """``(1 - exp(-t)) sin g pi x sin h pi y``, g and h the common divisors of the waves along x and along y."""
+        g, h = math.gcd(4, self.m1), math.gcd(3, self.m2)
+        sides = torch.sin(g * math.pi * x[:, 0]) * torch.sin(h * math.pi * x[:, 1])
+        return -torch.expm1(-x[:, 2]) * sides
+
+    def inputs(self) -> list[Feature]:
+        """Waves in the place of x and y.
+
+        u is odd about every multiple of 1/g, and so ``sin g pi x`` times a function of ``cos g pi x``; where both waves
+        have odd numbers of half waves in 1/g it is even about the middle, too: a function of ``cos 2 g pi x``.
+        """
+        found: list[Feature] = []
+        for name, first, second in (("x", 4, self.m1), ("y", 3, self.m2)):
+            divisor = math.gcd(first, second)
+            even = (first // divisor) % 2 == (second // divisor) % 2 == 1
+            omega = (2 if even else 1) * divisor * math.pi
+            found.append(
+                FrequencyFeature(kind="frequencies", input=name, frequencies=[omega], parity="even", replace=True)
+            )
+        return found
 
     def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
         assert isinstance(settings, Heat2DDiscretization)

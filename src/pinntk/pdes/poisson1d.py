@@ -61,6 +61,10 @@ class Poisson1D(ExactPDE):
             Term("boundary", "boundary", ("u",), vanishing),
         )
 
+    def factor(self, x: Tensor) -> Tensor:
+        """``x (1 - x)``: zero at the ends."""
+        return x[:, 0] * (1 - x[:, 0])
+
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(self.a * math.pi * x[:, 0])
 

@@ -16,6 +16,7 @@ from pinntk.discrete.difference import lagrange_stencil
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.discrete.line import LAGRANGE, Evolution, EvolutionSettings, Steps
 from pinntk.discrete.preconditioner import Blocks
+from pinntk.network.settings import Feature, PowerFeature
 from pinntk.pdes.base import ExactPDE, Term, periodic, value
 
 
@@ -63,6 +64,18 @@ class Reaction(ExactPDE):
     @staticmethod
     def _exponent(x: Tensor) -> Tensor:
         return -(x[:, 0] - math.pi).square() / (2 * (math.pi / 4) ** 2)
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values h."""
+        return torch.exp(self._exponent(x))
+
+    def factor(self, x: Tensor) -> Tensor:
+        """``t h``: where h is small u stays of its size for a while."""
+        return x[:, 1] * self.lift(x)
+
+    def inputs(self) -> list[Feature]:
+        """``(x - pi)^2``, for u is even about pi, and so has equal values at both ends."""
+        return [PowerFeature(kind="powers", input="x", powers=[2], about=math.pi, replace=True)]
 
     def solution(self, x: Tensor) -> Tensor:
         # The same as 1 / (1 + (1/h - 1) e^{-rho t}), in a form in which nothing overflows.

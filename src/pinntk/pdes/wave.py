@@ -21,6 +21,7 @@ from pinntk.discrete.difference import (
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.discrete.line import Line, MarchingSettings
 from pinntk.discrete.preconditioner import Blocks
+from pinntk.network.settings import Feature, FrequencyFeature, PowerFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term, value, vanishing
 
@@ -65,6 +66,21 @@ class Wave(ExactPDE):
             Term("velocity", "initial", ("u_t",), lambda s: s["u_t"]),
             Term("boundary", "boundary", ("u",), vanishing),
         )
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return torch.sin(math.pi * x[:, 0]) + torch.sin(self.a * math.pi * x[:, 0]) / 2
+
+    def factor(self, x: Tensor) -> Tensor:
+        """``t^2 sin pi x``: neither a value nor a velocity at t = 0, zero at the ends."""
+        return x[:, 1] ** 2 * torch.sin(math.pi * x[:, 0])
+
+    def inputs(self) -> list[Feature]:
+        """``cos pi x``, for u is odd about both ends, and ``t^2``, for it is even in time."""
+        return [
+            FrequencyFeature(kind="frequencies", input="x", frequencies=[math.pi], parity="even", replace=True),
+            PowerFeature(kind="powers", input="t", powers=[2], replace=True),
+        ]
 
     def solution(self, x: Tensor) -> Tensor:
         def mode(k: int) -> Tensor:

@@ -34,6 +34,7 @@ class Batch:
     Example::
 
         >>> x = torch.tensor([[0.0], [0.5], [1.0], [1.5]])
+        >>> from pinntk.network import Inputs
         >>> batch = Batch(x, Inputs(x[None]), ())
         >>> [part.points.flatten().tolist() for part in batch.split(2)]
         [[0.0, 0.5], [1.0, 1.5]]

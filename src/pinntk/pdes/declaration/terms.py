@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pinntk.network import Network, NetworkSettings
-from pinntk.network.streams import Operator, Streams
+from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number
 from pinntk.residual.points import PointSettings, sample

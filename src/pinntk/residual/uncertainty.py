@@ -1,0 +1,61 @@
+"""How far measurement noise moves the unknown coefficients of a problem.
+
+At a minimum of ``L = 1/2 |r|^2`` a change dr of the residuals of measurements moves the parameters by
+
+    d theta = -(J^T J)^-1 J_d^T dr
+
+J_d being the rows of the measurements. So with noise of variance ``sigma^2 / w_i`` in measurement i, of weight w_i, the
+coefficients have the covariance ``G diag(rho_i^2 sigma^2) G^T``, ``G = E^T (J^T J)^-1 J_d^T`` with E picking their
+columns and rho_i the factor of residual i in r. sigma^2 is estimated from what the network leaves of the measurements,
+of each term by itself: ``sum e_i^2 / (n - Tr H)``, ``H = J_d (J^T J)^-1 J_d^T``, e being the term's residuals and Tr H the
+number of measurements that its parameters have used up (Seber, Wild, Nonlinear Regression, 2003, sections 2.1 and 5.13).
+The other residuals, of the equation and its conditions, are not noisy: they bind the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from pinntk.residual.form import ResidualForm
+
+PARAMETERS = 5_000
+"""Up to which ``J^T J`` is made and factored: seconds."""
+RIDGE = 1e-10
+"""Of the mean diagonal entry, added to it: directions that no residual binds do not count."""
+
+
+def standard_errors(objective: ResidualForm, measured: Collection[str]) -> dict[str, float]:
+    """Of the unknown coefficients, by name.
+
+    Args:
+        objective: at its minimum, or near it.
+        measured: names of the terms that are measurements.
+
+    Raises:
+        ValueError: there are no measurements, or more than `PARAMETERS` parameters.
+    """
+    network, names = objective.network, objective.network.coefficients.unknown
+    _, r, jacobian = objective.jacobian()
+    rows = {name: part for name, part in jacobian.slices.items() if name in measured}
+    if not rows:
+        raise ValueError("no measurements, whose noise would make it uncertain")
+    if jacobian.shape[1] > PARAMETERS:
+        raise ValueError(f"{jacobian.shape[1]} parameters; known up to {PARAMETERS}")
+    dense = jacobian.dense().double()
+    normal = dense.T @ dense
+    normal.diagonal().add_(RIDGE * normal.diagonal().mean())
+    picked = torch.zeros(len(normal), len(names), dtype=normal.dtype, device=normal.device)
+    picked[len(normal) - len(names) :] = torch.eye(len(names), dtype=normal.dtype, device=normal.device)
+    factor = torch.linalg.cholesky(normal)
+    gain = torch.cholesky_solve(picked, factor)
+    variance = torch.zeros(len(names), dtype=normal.dtype, device=normal.device)
+    for part in rows.values():
+        data, misfit = dense[part], r[part].double()
+        used = float((data * torch.cholesky_solve(data.T, factor).T).sum())
+        # rho_i is the same for all residuals of a term, and drops out of rho^2 sigma^2.
+        noise = misfit.square().sum() / max(len(misfit) - used, 1.0)
+        variance += noise * (gain.T @ data.T).square().sum(1)
+    slopes = [float(network.coefficients.slope(name)) for name in names]
+    return {name: slope * float(v.sqrt()) for name, slope, v in zip(names, slopes, variance, strict=True)}
