@@ -10,8 +10,8 @@ from torch.autograd.functional import hessian, jacobian
 
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
-from pinntk.residual.hessian import Curvature
 from pinntk.residual.factors import LayerFactors
+from pinntk.residual.hessian import Curvature
 from pinntk.residual.ntk import FactoredJacobian, Jacobian
 from pinntk.residual.spectra import SymmetricOperator
 

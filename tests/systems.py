@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-
 from typing import Any, ClassVar
 
 import torch
@@ -80,7 +79,7 @@ def coupled(**settings: Any) -> tuple[Coupled, Network]:
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator)
+            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator))
     return problem, network
 
 
@@ -99,7 +98,7 @@ def value_by_hand(network: Network, parameters: Mapping[str, Tensor], hard: bool
     """A field at one point, (3,), from its formula, with u and v as the coordinates' functions."""
 
     def value(x: Tensor) -> Tensor:
-        n = functional_call(network, parameters, (x[None],))[0, field]
+        n: Tensor = functional_call(network, dict(parameters), (x[None],))[0, field]
         if not hard:
             return n
         lift = [torch.sin(x[0]), x[0] * x[1]][field]
@@ -117,13 +116,16 @@ def bare(network: Network) -> Network:
     return found
 
 
-def residual_by_hand(network: Network, hard: bool, points: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
+def residual_by_hand(
+    network: Network, hard: bool, points: dict[str, Tensor], parameters: Mapping[str, Tensor]
+) -> Tensor:
     """All residuals in the order of the terms, (N,), of the problem's formulas."""
     plain = bare(network)
     u, v = (value_by_hand(plain, parameters, hard, field) for field in (0, 1))
 
     def at(function: Any, letters: str, region: str) -> Tensor:
-        return vmap(derivative(function, letters))(points[region])
+        found: Tensor = vmap(derivative(function, letters))(points[region])
+        return found
 
     nu = parameters["coefficients.trained.nu"].exp()
     inside = "interior"

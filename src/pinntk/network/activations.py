@@ -94,8 +94,8 @@ def gelu(z: Tensor, order: int, value: Tensor | None = None) -> list[Tensor]:
 
     Example::
 
-        >>> [round(float(d), 4) for d in gelu(torch.tensor(0.0), 4)]
-        [0.0, 0.5, 0.7979, 0.0, -1.5958]
+        >>> [round(float(d), 4) for d in gelu(torch.tensor(1.0), 4)]
+        [0.8413, 1.0833, 0.242, -0.7259, 0.4839]
     """
     normal = torch.special.ndtr(z)
     found = [z * normal]

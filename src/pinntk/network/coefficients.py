@@ -78,7 +78,8 @@ class Coefficients(nn.Module):
         given = self.given[name]
         if not isinstance(given, Unknown):
             return self._like.new_full((), given)
-        return self.trained[name].exp() if given.positive else self.trained[name]
+        trained: Tensor = self.trained[name]
+        return trained.exp() if given.positive else trained
 
     def slope(self, name: str) -> Tensor | float:
         """The derivative of an unknown number by its parameter."""

@@ -95,7 +95,7 @@ class Features(nn.Module):
             return torch.stack(factors).prod(0) if len(factors) > 1 else factors[0]
 
         made: dict[Index, Tensor] = {}
-        found = []
+        found: list[Tensor] = []
         for terms in streams.carried:
             for index, _ in terms:
                 if index not in made:

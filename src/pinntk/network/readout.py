@@ -30,12 +30,17 @@ class Inputs(NamedTuple):
 
     def rows(self, rows: Tensor) -> Inputs:
         """The same of some of the points."""
-        return Inputs(*(None if part is None else part[:, rows] for part in self))
+        weights, offset = (None if part is None else part[:, rows] for part in self[1:])
+        return Inputs(self.features[:, rows], weights, offset)
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:
         """Those of several blocks of points in one."""
-        return cls(*(None if one[0] is None else torch.cat(one, dim=1) for one in zip(*parts, strict=True)))
+        weights, offset = (
+            None if one[0] is None else torch.cat([part for part in one if part is not None], dim=1)
+            for one in ([part.weights for part in parts], [part.offset for part in parts])
+        )
+        return cls(torch.cat([part.features for part in parts], dim=1), weights, offset)
 
 
 def _entries(streams: Streams) -> list[tuple[int, int, int]]:

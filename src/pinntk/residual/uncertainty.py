@@ -7,9 +7,9 @@ At a minimum of ``L = 1/2 |r|^2`` a change dr of the residuals of measurements m
 J_d being the rows of the measurements. So with noise of variance ``sigma^2 / w_i`` in measurement i, of weight w_i, the
 coefficients have the covariance ``G diag(rho_i^2 sigma^2) G^T``, ``G = E^T (J^T J)^-1 J_d^T`` with E picking their
 columns and rho_i the factor of residual i in r. sigma^2 is estimated from what the network leaves of the measurements,
-of each term by itself: ``sum e_i^2 / (n - Tr H)``, ``H = J_d (J^T J)^-1 J_d^T``, e being the term's residuals and Tr H the
-number of measurements that its parameters have used up (Seber, Wild, Nonlinear Regression, 2003, sections 2.1 and 5.13).
-The other residuals, of the equation and its conditions, are not noisy: they bind the parameters.
+of each term by itself: ``sum e_i^2 / (n - Tr H)`` with ``H = J_d (J^T J)^-1 J_d^T``, e being the term's residuals and
+Tr H the number of measurements that the parameters have used up (Seber, Wild, Nonlinear Regression, 2003, sections 2.1
+and 5.13). The other residuals, of the equation and its conditions, are not noisy: they bind the parameters.
 """
 
 from __future__ import annotations
