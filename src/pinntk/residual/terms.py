@@ -114,6 +114,7 @@ class Problem(Strict, ABC):
 
     name: ClassVar[str]
     coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
+    fields: ClassVar[tuple[str, ...]] = ("u",)
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
 
