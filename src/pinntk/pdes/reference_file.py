@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,8 @@ from pinntk.common.arrays import Array
 from pinntk.pdes.references import Reference
 
 ENDINGS = (".csv", ".npz")
-Arrays = Mapping[str, NDArray[np.generic]]
+DAMAGED = (OSError, EOFError, ValueError, csv.Error, zipfile.BadZipFile, zlib.error)
+"""What reading a file that is damaged, or another, may cause."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +81,10 @@ def read_reference(path: Path, coordinates: Sequence[str], fields: Sequence[str]
     try:
         state = path.stat()
         return _read(path, state.st_mtime_ns, state.st_size, tuple(coordinates), tuple(fields))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ValueError(f"reference_file={path}: {text or 'cannot be read'}") from error
+    except DAMAGED as error:
+        text = " ".join(str(error.strerror if isinstance(error, OSError) else error).split())
+        more = "" if "allowed" in text else f"; allowed is a {' or '.join(ENDINGS)} file that can be read"
+        raise ValueError(f"reference_file={path}: {text}{more}") from error
 
 
 @lru_cache(maxsize=4)
@@ -148,13 +151,12 @@ def _is_number(text: str) -> bool:
 def _of_npz(path: Path, coordinates: Sequence[str], fields: Sequence[str]) -> tuple[list[Array], float]:
     """The arrays of these names as columns, an entry for each point; and the accuracy."""
     names = (*coordinates, *fields)
-    with path.open("rb") as file:  # opened here: of a damaged file numpy would leave it open
-        saved = np.load(file)
-        if not isinstance(saved, np.lib.npyio.NpzFile):
-            raise ValueError("is no .npz file; allowed is one that numpy.savez makes")
+    if not zipfile.is_zipfile(path):
+        raise ValueError("is no .npz file; allowed is one that numpy.savez makes")
+    with path.open("rb") as file, np.load(file) as saved:  # of a damaged file numpy would leave it open
         _check_names(saved.files, names)
-        arrays = {name: _real(name, saved[name]) for name in names}
-        accuracy = _real("accuracy", saved["accuracy"]) if "accuracy" in saved.files else None
+        arrays = {name: _real(saved, name) for name in names}
+        accuracy = _real(saved, "accuracy") if "accuracy" in saved.files else None
     if accuracy is not None and (accuracy.size != 1 or not 0 <= accuracy.item() < math.inf):
         raise ValueError(f"column 'accuracy': came {accuracy.tolist()}; allowed is one finite number, at least 0")
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -176,7 +178,11 @@ def _of_npz(path: Path, coordinates: Sequence[str], fields: Sequence[str]) -> tu
     return columns, math.nan if accuracy is None else float(accuracy.item())
 
 
-def _real(name: str, array: NDArray[np.generic]) -> Array:
+def _real(saved: Mapping[str, NDArray[np.generic]], name: str) -> Array:
+    try:
+        array = saved[name]
+    except ValueError:  # numpy's text advises to load objects, which may be programs, all the same
+        raise ValueError(f"column {name!r}: came as objects; allowed are real numbers") from None
     if array.dtype.kind not in "fiu":
         raise ValueError(f"column {name!r}: came as {array.dtype}; allowed are real numbers")
     return array.astype(np.float64)
@@ -187,7 +193,7 @@ def _check_names(came: Sequence[str], names: Sequence[str]) -> None:
         if came.count(name) != 1:
             what = "is missing" if name not in came else "is there twice"
             listed = ", ".join(came) if came else "none"
-            raise ValueError(f"column {name!r}: {what}; came {listed}; needed are {', '.join(names)}")
+            raise ValueError(f"column {name!r}: {what}; came {listed}; allowed are {', '.join(names)}, and others")
 
 
 def _grid(points: Array) -> tuple[tuple[Array, ...] | None, NDArray[np.intp]]:
