@@ -37,7 +37,7 @@ class Field:
 
 
 def fields_of(pde: PDE, prediction: Array, reference: Array | None) -> list[Field]:
-    """The fields of a prediction and a reference, (n,) or (n, F). Outside is where the reference has no field's value."""
+    """The fields of a prediction and a reference, (n,) or (n, F). Outside is where no field's value is known."""
     u = prediction.reshape(len(prediction), -1)
     names = pde.fields if len(pde.fields) > 1 else ("",)
     if reference is None:

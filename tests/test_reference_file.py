@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import Cooling, Saddle, line_of, made
+from made import Cooling, Saddle, Unsolved, line_of, made
 
 from pinntk.common.arrays import Array
 from pinntk.common.fingerprint import changes, fingerprint
@@ -142,18 +142,15 @@ def test_the_line_about_a_file(tmp_path: Path, name: str, content: Any, line: st
     with pytest.raises(ValueError, match=re.escape(f"reference_file={path}: {line}")) as caught:
         read_reference(path, ["x", "t"], ["u"])
     assert "\n" not in str(caught.value)
-    problem = made(PDE, **BOX, reference_file=str(path))
+    problem = made(Unsolved, reference_file=str(path))
     assert line_of(problem).startswith(f"pde=case: reference_file={path}: {line}")
-
-
-BOX: dict[str, Any] = {"lower": (0.0, 0.0), "upper": (1.0, 1.0), "terms": Cooling.terms, "place": Cooling.place}
 
 
 def test_a_problem_is_evaluated_at_the_points_of_its_file(tmp_path: Path) -> None:
     values = u(X[:, None], T[None, :])
     values[0, 1] = np.nan
     np.savez(tmp_path / "a.npz", x=X, t=T, u=values, accuracy=1e-3)
-    pde = made(PDE, **BOX, reference_file=str(tmp_path / "a.npz"))
+    pde = made(Unsolved, reference_file=str(tmp_path / "a.npz"))
     check(pde)
     np.testing.assert_array_equal(pde.evaluation_points(), POINTS)
     axes = pde.grid_axes()

@@ -26,7 +26,7 @@ DAMAGED = (OSError, EOFError, ValueError, csv.Error, zipfile.BadZipFile, zlib.er
 class PartialReference(Reference):
     """A reference solution of which NaN among the values stands for one that is not known, as outside of the domain.
 
-    The error is measured without these values. In any other reference a NaN is refused, as what it mostly is: a mistake.
+    The error is measured without these values. In any other a NaN is refused, as what it mostly is: a mistake.
     The accuracy is NaN where it is not known.
 
     Example::
@@ -57,12 +57,12 @@ class ReferenceTable:
 
 
 def read_reference(path: Path, coordinates: Sequence[str], fields: Sequence[str]) -> ReferenceTable:
-    """Read the file; of one that has not changed since it was read last, what was read then.
+    r"""Read the file; of one that has not changed since it was read last, what was read then.
 
     ``.csv``: a head with the names of all coordinates and fields, in any order and among others, then a row for each
-    point. ``.npz``: arrays by these names, either all of one shape, an entry for each point, or the axes of a grid, 1-D,
-    and fields of the grid's shape; a number ``accuracy`` where there is one. A field's NaN (in a table also an empty
-    cell) is a value that is not known. Points that make a full grid are one, also in a table.
+    point. ``.npz``: arrays by these names, either all of one shape, an entry for each point, or the axes of a grid,
+    1-D, and fields of the grid's shape; a number ``accuracy`` where there is one. A field's NaN (in a table also an
+    empty cell) is a value that is not known. Points that make a full grid are one, also in a table.
 
     Raises:
         ValueError: it cannot be read or holds something else; one line, with the file and the column.
@@ -73,7 +73,7 @@ def read_reference(path: Path, coordinates: Sequence[str], fields: Sequence[str]
         >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "known.csv")
-        ...     _ = path.write_text("t,x,u\\n0,1,10\\n0,2,20\\n5,1,nan\\n5,2,40\\n")
+        ...     _ = path.write_text("t,x,u\n0,1,10\n0,2,20\n5,1,nan\n5,2,40\n")
         ...     table = read_reference(path, ["x", "t"], ["u"])
         >>> [axis.tolist() for axis in table.axes], table.values.tolist()
         ([[1.0, 2.0], [0.0, 5.0]], [10.0, nan, 20.0, 40.0])
@@ -88,9 +88,7 @@ def read_reference(path: Path, coordinates: Sequence[str], fields: Sequence[str]
 
 
 @lru_cache(maxsize=4)
-def _read(
-    path: Path, changed: int, size: int, coordinates: tuple[str, ...], fields: tuple[str, ...]
-) -> ReferenceTable:
+def _read(path: Path, changed: int, size: int, coordinates: tuple[str, ...], fields: tuple[str, ...]) -> ReferenceTable:
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"is a {path.suffix or 'file without an ending'}; allowed are {', '.join(ENDINGS)}")
     names = (*coordinates, *fields)

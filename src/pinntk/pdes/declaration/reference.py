@@ -46,10 +46,10 @@ def _values(pde: PDE, given: Any, partial: bool) -> Array:
         raise Fault(f"reference() has values of dtype {values.dtype}; allowed are real numbers")
     n, axes, count = len(pde.evaluation_points()), pde.grid_axes(), len(pde.fields)
     grid = [] if axes is None else [tuple(map(len, axes))]
+    shapes = [(n, count), *((*one, count) for one in grid)]
+    shape: tuple[int, ...] = (n, count)
     if count == 1:
-        shape, shapes = (n,), [(n,), (n, 1), *grid, *((*one, 1) for one in grid)]
-    else:
-        shape, shapes = (n, count), [(n, count), *((*one, count) for one in grid)]
+        shape, shapes = (n,), [(n,), *grid, *shapes]
     if values.shape not in shapes:
         each = "one for each evaluation point" + (f" and each of {', '.join(pde.fields)}" if count > 1 else "")
         raise Fault(f"reference() has values of shape {values.shape}; allowed is {shape}, {each}")
