@@ -88,8 +88,11 @@ class Conditioning(Measurement):
         if "plain" not in self.found or "theorem1_undefined" in self.found:
             return None
         try:
+            reference = reference_of(pde)
+            if reference is None:
+                raise ValueError("the norm of u is that of the reference, and none is known")
             condition = self.found["plain"]["condition"]
-            self._theorem1 = Theorem1(pde, pde.evaluation_points(), reference_of(pde).values, condition)
+            self._theorem1 = Theorem1(pde, pde.evaluation_points(), reference.values, condition)
         except ValueError as error:
             self.found["theorem1_undefined"] = str(error)
         return self._theorem1

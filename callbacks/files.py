@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
@@ -25,6 +26,8 @@ def write_figure(path: Path, figure: Figure) -> None:
 
 
 def write_pixels(path: Path, values: Array, scale: Array) -> None:
-    """As a .png file, a pixel for each value, the first row lowest; the colours span the range of ``scale``."""
-    colours: dict[str, Any] = {"vmin": scale.min(), "vmax": scale.max(), "origin": "lower"}
+    """As a .png file, a pixel for each value, the first row lowest; the colours span the range of ``scale``, and NaN is
+    white."""
+    colours: dict[str, Any] = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale), "origin": "lower"}
+    colours["cmap"] = colormaps["viridis"].with_extremes(bad="white")
     write_atomically(path, lambda unfinished: imsave(unfinished, values, **colours))

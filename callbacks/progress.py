@@ -23,7 +23,8 @@ class Progress(pl.Callback):
     """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere.
 
     ``progress.json``, for `pinntk.status`, has the same once a second at most: ``iteration``, ``total_iterations``,
-    ``loss``, ``l2re``, ``seconds_left`` (null where unknown) and ``written`` (seconds since 1970).
+    ``loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will be an ``l2re``)
+    and ``written`` (seconds since 1970).
 
     Args:
         error: whose last measurement is shown.
@@ -67,7 +68,9 @@ class Progress(pl.Callback):
 
     def _figures(self, method: Method) -> dict[str, float]:
         figures = {"loss": method.latest.get("loss", math.nan)}
-        return figures if self.error is None else {**figures, "L2RE": self.error.l2re}
+        if self.error is None or self.error.reference is None:
+            return figures
+        return {**figures, "L2RE": self.error.l2re}
 
     def _seconds_left(self, method: Method) -> float:
         """At the mean pace since this process began to train."""
@@ -84,7 +87,9 @@ class Progress(pl.Callback):
         content = {
             "iteration": method.iteration,
             "total_iterations": method.total_iterations,
+            "l2re": None,
             **figures,
+            "reference_known": self.error is None or self.error.reference is not None,
             "written": time.time(),
         }
         write_json(self.path, content)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from pinntk.callbacks.files import write_arrays, write_figure, write_pixels
-from pinntk.callbacks.solution_picture import pixels, plot
+from pinntk.callbacks.solution_picture import pixel_scale, pixels, plot
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
 
@@ -21,7 +22,8 @@ PICTURES = 20
 class SolutionPlot(pl.Callback):
     """Writes the prediction at the evaluation points (solution.npz) and its picture (solution.png), when told to.
 
-    ``solution.npz``: ``coordinates`` (n, d), ``prediction`` (n,), ``reference`` (n,), float64.
+    ``solution.npz``: ``coordinates`` (n, d), ``prediction`` (n,) and, where it is known, ``reference`` (n,), float64;
+    of F fields, whose names are ``fields``, both are (n, F). NaN in the reference is not known.
 
     Where a logger takes pictures (``log_image``, as those of Lightning have it) it gets plain ones along the training:
     drawing solution.png takes seconds, colouring pixels (prediction.png) milliseconds. Scattered points have none. A
@@ -29,13 +31,13 @@ class SolutionPlot(pl.Callback):
 
     Args:
         folder: where to write.
-        reference: values at the problem's evaluation points.
+        reference: values at the problem's evaluation points; None: not known.
         every: iterations between two pictures for the loggers, and more where there would be too many.
     """
 
-    def __init__(self, folder: Path, reference: Reference, every: int = 500) -> None:
+    def __init__(self, folder: Path, reference: Reference | None, every: int = 500) -> None:
         self.folder = folder
-        self.reference = reference
+        self.reference = None if reference is None else reference.values
         self.every = every
         self._drawn = 0
         self._failed = False
@@ -61,11 +63,11 @@ class SolutionPlot(pl.Callback):
     def _show(self, method: Method) -> None:
         """Give the loggers that take pictures one of the prediction as it is now."""
         prediction = method.network.predict(method.pde.evaluation_points())
-        shown = pixels(method.pde, prediction, self.reference.values)
+        shown = pixels(method.pde, prediction, self.reference)
         if shown is None:
             return
         path = self.folder / "prediction.png"
-        write_pixels(path, shown, self.reference.values)
+        write_pixels(path, shown, pixel_scale(method.pde, prediction, self.reference))
         for logger in method.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("prediction", [path], step=method.iteration)
@@ -73,11 +75,15 @@ class SolutionPlot(pl.Callback):
     def write(self, method: Method) -> None:
         """Write both files: after result.json, of which a picture must not keep a run."""
         try:
-            points = method.pde.evaluation_points()
+            pde, points = method.pde, method.pde.evaluation_points()
             prediction = method.network.predict(points)
-            arrays = {"coordinates": points, "prediction": prediction, "reference": self.reference.values}
+            arrays: dict[str, Any] = {"coordinates": points, "prediction": prediction}
+            if self.reference is not None:
+                arrays["reference"] = self.reference
+            if len(pde.fields) > 1:
+                arrays["fields"] = np.array(pde.fields)
             write_arrays(self.folder / "solution.npz", arrays)
-            write_figure(self.folder / "solution.png", plot(method.pde, prediction, self.reference.values, method.name))
+            write_figure(self.folder / "solution.png", plot(pde, prediction, self.reference, method.name))
         except Exception as error:  # the result is on the disk; all that is lost is said
             say_undrawn("solution.png", error)
 

@@ -2,169 +2,159 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
-from pinntk.common.arrays import Array, l2re
+from pinntk.callbacks.solution_panels import (
+    MOMENTS,
+    ROWS,
+    Field,
+    Group,
+    Panel,
+    Slice,
+    fields_of,
+    groups,
+    panels,
+    range_of,
+    slices,
+)
+from pinntk.common.arrays import Array, l2re, l2re_by_field
 from pinntk.pdes.base import PDE
 
-MOMENTS = (0.0, 0.03, 0.3, 1.0)
-"""Fractions of the time interval shown for a problem in several space dimensions."""
-CUTS = (0.25, 0.5, 0.75)
-"""Fractions of the last space coordinate where there is no time."""
 BAR = 20
 """Pixels of a curve's length to one of the height of either of its bars."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """A plane of an evaluation grid.
-
-    Attributes:
-        across, up: numbers of the coordinates that span it.
-        held: the other coordinates' numbers -> their place on the grid.
-        label: which of the planes it is; empty where there is only one.
-    """
-
-    across: int
-    up: int
-    held: dict[int, int]
-    label: str
-
-    def of(self, values: Array) -> Array:
-        """The plane's values, (up, across), of those on the grid."""
-        plane = values[tuple(self.held.get(c, slice(None)) for c in range(values.ndim))]
-        return plane.T if self.across < self.up else plane
-
-
-def slices(pde: PDE, axes: tuple[Array, ...]) -> list[Slice]:
-    """The planes that are shown of a grid of two or more coordinates.
-
-    Two coordinates: t to the right and x upwards, or without a t the first to the right. More: the first two in space,
-    at several moments, or cuts of the last coordinate where there is no t; what remains is held in the middle.
-    """
-    names = pde.coordinates
-    space = [c for c in range(len(names)) if names[c] != "t"]
-    time = [c for c in range(len(names)) if names[c] == "t"]
-    if len(names) == 2:
-        across, up = [*time, *space]
-        return [Slice(across, up, {}, "")]
-    along, fractions = (time[0], MOMENTS) if time else (space[-1], CUTS)
-    middle = {c: len(axes[c]) // 2 for c in space[2:] if c != along}
-    places = dict.fromkeys(round(f * (len(axes[along]) - 1)) for f in fractions)
-    found = []
-    for place in places:
-        held = {along: place, **middle}
-        label = ", ".join(f"{names[c]} = {axes[c][i]:g}" for c, i in held.items())
-        found.append(Slice(space[0], space[1], held, label))
-    return found
-
-
-def pixels(pde: PDE, prediction: Array, reference: Array) -> Array | None:
+def pixels(pde: PDE, prediction: Array, reference: Array | None) -> Array | None:
     """Prediction beside or above the reference, one pixel for a point of the grid; the first row is the lowest.
 
-    Scattered points have no pixels: None.
+    Of several fields the first is at the top, and the range of each is mapped to [0, 1] (`pixel_scale`). Scattered
+    points have no pixels: None.
+
+    Args:
+        pde: the problem.
+        prediction, reference: at the evaluation points, (n,) or (n, F); NaN in a reference, or a reference of None, is
+            not known.
     """
     axes = pde.grid_axes()
     if axes is None:
         return None
-    u, v = (values.reshape([len(axis) for axis in axes]) for values in (prediction, reference))
-    if u.ndim == 1:
-        return np.repeat(np.stack([v, u]), max(1, len(u) // BAR), axis=0)
+    blocks = []
+    for one in fields_of(pde, prediction, reference):
+        known = [one.prediction] if one.reference is None else [one.prediction, one.reference]
+        if one.name:
+            low, high = range_of(*known[-1:], nothing=range_of(one.prediction))
+            known = [(values - low) / ((high - low) or 1.0) for values in known]
+        blocks.append(_pixels(pde, axes, known))
+    return np.vstack(blocks[::-1])
+
+
+def pixel_scale(pde: PDE, prediction: Array, reference: Array | None) -> Array:
+    """Values whose range is that of the colours of `pixels`."""
+    if len(pde.fields) > 1:
+        return np.array([0.0, 1.0])
+    return prediction if reference is None else reference
+
+
+def _pixels(pde: PDE, axes: tuple[Array, ...], known: Sequence[Array]) -> Array:
+    """Those of one field; ``known``: its prediction, and its reference where there is one."""
+    if len(axes) == 1:
+        return np.repeat(np.stack(known[::-1]), max(1, len(known[0]) // BAR), axis=0)
     planes = slices(pde, axes)
-    if u.ndim == 2:
-        return np.hstack([planes[0].of(u), planes[0].of(v)])
-    return np.vstack([np.hstack([plane.of(values) for plane in planes]) for values in (v, u)])
+    if len(axes) == 2:
+        return np.hstack([planes[0].of(values) for values in known])
+    return np.vstack([np.hstack([plane.of(values) for plane in planes]) for values in known[::-1]])
 
 
-def plot(pde: PDE, prediction: Array, reference: Array, method: str) -> Figure:
+def plot(pde: PDE, prediction: Array, reference: Array | None, method: str) -> Figure:
     """Curves in 1-D, maps in 2-D, several planes of a grid in 3-D and more, coloured points where they are scattered.
 
-    Raises:
-        ValueError: scattered points of more than two coordinates.
+    What is not known is left blank; without any reference the prediction stands alone. Arguments as for `pixels`.
     """
-    title = f"{pde.name}, {method}: L2RE {l2re(prediction, reference):.2e}"
+    title = f"{pde.name}, {method}"
+    if reference is not None:
+        title += f": L2RE {l2re(prediction, reference):.2e}"
+        if len(pde.fields) > 1:
+            errors = l2re_by_field(prediction, reference, pde.fields)
+            title += "\n" + ", ".join(f"{name} {error:.2e}" for name, error in errors.items() if not math.isnan(error))
     axes, names = pde.grid_axes(), pde.coordinates
     points = np.asarray(pde.evaluation_points(), dtype=np.float64)
+    fields = fields_of(pde, prediction, reference)
     if len(names) == 1:
-        order = np.argsort(points[:, 0], kind="stable")
-        return _curves(points[order, 0], prediction[order], reference[order], names[0], title)
-    if axes is None:
-        return _scattered(points, prediction, reference, names, title)
-    u, v = (values.reshape([len(axis) for axis in axes]) for values in (prediction, reference))
-    planes = slices(pde, axes)
-    across, up = planes[0].across, planes[0].up
-    rows = [(plane.label, plane.of(u), plane.of(v)) for plane in planes]
-    return _maps(rows, axes[across], axes[up], (names[across], names[up]), title)
+        return _curves(points[:, 0], fields, (names[0], pde.fields[0]), title)
+    # Without a reference moments stand side by side, and there is room for all of them.
+    count = len(MOMENTS) if reference is None else max(1, min(len(MOMENTS), ROWS // len(fields)))
+    places: list[Slice] | list[Group] = groups(pde, points, min(3, count)) if axes is None else slices(pde, axes, count)
+    return _maps(panels(fields, places), points, axes, names, title)
 
 
-def _curves(x: Array, u: Array, v: Array, name: str, title: str) -> Figure:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(x, v, color="0.6", linewidth=3, label="reference")
-    left.plot(x, u, linewidth=1.2, label="prediction")
-    left.legend(frameon=False)
-    left.set(xlabel=name, ylabel="u")
-    right.plot(x, u - v, linewidth=1.2)
-    right.set(xlabel=name, title="prediction - reference")
-    figure.suptitle(title)
-    return figure
-
-
-def _three(u: Array, v: Array) -> list[tuple[str, Array, tuple[float, float], str]]:
-    """Prediction, reference and error: title, values, limits of the colours, and which colours."""
-    # One colour scale for prediction and reference; the error has its own, centred on zero.
-    low, high = float(min(u.min(), v.min())), float(max(u.max(), v.max()))
-    worst = float(np.abs(u - v).max()) or 1.0
-    return [
-        ("prediction", u, (low, high), "viridis"),
-        ("reference", v, (low, high), "viridis"),
-        ("error", u - v, (-worst, worst), "RdBu_r"),
-    ]
-
-
-def _maps(rows: list[tuple[str, Array, Array]], across: Array, up: Array, names: tuple[str, str], title: str) -> Figure:
-    height = 2.6 * len(rows) + 0.6
-    figure = Figure(figsize=(10.5, height), layout="constrained")
-    panels = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
-    for line, (label, u, v) in zip(panels, rows, strict=True):
-        for panel, (_, values, limits, colours) in zip(line, _three(u, v), strict=True):
-            _map(panel, across, up, values, limits, colours)
-        line[0].set_ylabel(f"{label}\n{names[1]}" if label else names[1])
-    for panel, name in zip(panels[0], ("prediction", "reference", "error"), strict=True):
-        panel.set_title(name)
-    for panel in panels[-1]:
+def _curves(x: Array, fields: Sequence[Field], names: tuple[str, str], title: str) -> Figure:
+    order = np.argsort(x, kind="stable")
+    known = fields[0].reference is not None
+    figure = Figure(figsize=(9 if known else 6, 3.4 * len(fields)), layout="constrained")
+    rows = figure.subplots(len(fields), 2 if known else 1, squeeze=False, sharex=True)
+    for row, one in zip(rows, fields, strict=True):
+        u = one.prediction[order]
+        if one.reference is not None:
+            v = one.reference[order]
+            row[0].plot(x[order], v, color="0.6", linewidth=3, label="reference")
+            row[1].plot(x[order], u - v, linewidth=1.2)
+            row[1].set_title(f"{one.name}: prediction - reference" if one.name else "prediction - reference")
+        row[0].plot(x[order], u, linewidth=1.2, label="prediction")
+        row[0].legend(frameon=False)
+        row[0].set_ylabel(one.name or names[1])
+    for panel in rows[-1]:
         panel.set_xlabel(names[0])
     figure.suptitle(title)
     return figure
 
 
-def _map(panel: Axes, across: Array, up: Array, values: Array, limits: tuple[float, float], colours: str) -> None:
-    image = panel.pcolormesh(
-        across, up, values, vmin=limits[0], vmax=limits[1], cmap=matplotlib.colormaps[colours], rasterized=True
-    )
-    panel.figure.colorbar(image, ax=panel)
-
-
-def _scattered(points: Array, u: Array, v: Array, names: tuple[str, ...], title: str) -> Figure:
-    if len(names) > 2:
-        raise ValueError(f"scattered points of {len(names)} coordinates have no picture")
-    # As on a grid: t to the right.
-    across, up = (1, 0) if names[1] == "t" else (0, 1)
-    figure = Figure(figsize=(10.5, 3.2), layout="constrained")
-    panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    size = max(1.0, min(30.0, 2e4 / len(points)))
-    for panel, (name, values, limits, colours) in zip(panels, _three(u, v), strict=True):
-        image = panel.scatter(
-            points[:, across], points[:, up], size, values, vmin=limits[0], vmax=limits[1], linewidths=0,
-            cmap=matplotlib.colormaps[colours], rasterized=True,
-        )  # fmt: skip
-        panel.set(title=name, xlabel=names[across])
-        figure.colorbar(image, ax=panel)
-    panels[0].set_ylabel(names[up])
+def _maps(
+    rows: list[list[Panel]], points: Array, axes: tuple[Array, ...] | None, names: tuple[str, ...], title: str
+) -> Figure:
+    columns = len(rows[0])
+    size = (3.5 * columns, 2.6 * len(rows) + 0.6) if columns > 1 else (5.0, 3.4 * len(rows) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
+    across, up = names[rows[0][0].where.across], names[rows[0][0].where.up]  # as all the others have it
+    for row, line in zip(rows, grid, strict=True):
+        for axis in line[len(row) :]:
+            axis.remove()
+        for panel, axis in zip(row, line, strict=False):
+            _draw(panel, axis, points, axes)
+            axis.set_title(panel.title)
+        line[0].set_ylabel(f"{row[0].label}\n{up}" if row[0].label else up)
+    for k in range(columns):
+        lowest = grid[max(i for i, row in enumerate(rows) if len(row) > k)][k]
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel(across)
     figure.suptitle(title)
     return figure
+
+
+def _draw(panel: Panel, axis: Axes, points: Array, axes: tuple[Array, ...] | None) -> None:
+    """A panel's map or points, with the bar of their colours."""
+    if np.isnan(panel.values).all():
+        axis.text(0.5, 0.5, "not known", transform=axis.transAxes, ha="center", va="center", color="0.5")
+        return
+    where, (low, high) = panel.where, panel.limits
+    colours = matplotlib.colormaps[panel.colours]
+    image: QuadMesh | PathCollection
+    if isinstance(where, Group):
+        shown, size = points[where.members], max(1.0, min(30.0, 2e4 / len(where.members)))
+        image = axis.scatter(
+            shown[:, where.across], shown[:, where.up], size, panel.values, vmin=low, vmax=high, linewidths=0,
+            cmap=colours, rasterized=True,
+        )  # fmt: skip
+    else:
+        assert axes is not None
+        image = axis.pcolormesh(
+            axes[where.across], axes[where.up], panel.values, vmin=low, vmax=high, cmap=colours, rasterized=True
+        )
+    axis.figure.colorbar(image, ax=axis)

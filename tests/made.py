@@ -14,7 +14,7 @@ from torch import Tensor
 from pinntk.common.arrays import Array
 from pinntk.common.errors import BadInput
 from pinntk.pdes.base import PDE, ExactPDE, Term, value, vanishing
-from pinntk.pdes.declaration import check
+from pinntk.pdes.declaration import check, reference_of
 from pinntk.pdes.references import Reference
 
 
@@ -89,6 +89,25 @@ class Torus(ExactPDE):
 
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(2 * math.pi * x[:, 0])
+
+
+class Unsolved(PDE):
+    """The same as `Cooling`, by somebody who does not know the solution."""
+
+    name: ClassVar[str] = "unsolved"
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    evaluation_shape: ClassVar[tuple[int, ...]] = (21, 11)
+
+    def terms(self) -> tuple[Term, ...]:
+        return Cooling().terms()
+
+
+def reference_values(pde: PDE) -> Array:
+    """Of a problem that has a reference."""
+    reference = reference_of(pde)
+    assert reference is not None
+    return reference.values
 
 
 def made(base: type[PDE] = Cooling, **attributes: Any) -> PDE:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import FAST, Cli, result_of
+from made import reference_values
 from matplotlib.figure import Figure
 from test_pcpinn import Formless
 from training import POINTS, fit, make, stop_at
@@ -111,7 +112,7 @@ def test_what_a_run_writes(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     series = record["theorem1"]
     assert series["iteration"] == [0, 25, 50, 60]
     assert all(side > 0 for name in ("left", "right") for side in series[name])
-    theorem = Theorem1(method.pde, method.pde.evaluation_points(), method.pde.reference().values, plain.condition)
+    theorem = Theorem1(method.pde, method.pde.evaluation_points(), reference_values(method.pde), plain.condition)
     last = theorem.sides(method.residuals, method.batches())
     assert (series["left"][-1], series["right"][-1]) == (last.left, last.right)
     for side in ("left", "right"):

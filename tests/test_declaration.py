@@ -259,6 +259,7 @@ RIGHT_REFERENCES: dict[str, Any] = {
 @pytest.mark.parametrize("case", RIGHT_REFERENCES)
 def test_references_that_are_right_after_conversion(case: str) -> None:
     found = reference_of(referring(RIGHT_REFERENCES[case], np.float32(0)))
+    assert found is not None
     assert found.values.dtype == np.float64
     np.testing.assert_array_equal(found.values, GRID)
     assert found.accuracy == 0

@@ -24,7 +24,7 @@ MODULES = [
     for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]) / package)])
 ]
 PUBLIC = {
-    "common.arrays": "l2re",
+    "common.arrays": "l2re l2re_by_field",
     "common.errors": "BadInput Arguments allowed no_room refusing show",
     "common.settings": "Settings without_effect",
     "network.activations": "activation_of sin swish gelu tanh",
@@ -58,6 +58,7 @@ PUBLIC = {
     "pdes.heat2d": "Heat2D",
     "pdes.poisson1d": "Poisson1D Poisson1DDiscrete",
     "pdes.reaction": "Reaction ReactionDiscrete",
+    "pdes.reference_file": "PartialReference read_reference",
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",

@@ -19,13 +19,15 @@ from pinntk.common.arrays import Array, l2re
 from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
+from pinntk.pdes.declaration import reference_of
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
 
 
 def test_solution_files(tmp_path: Path) -> None:
     method = make()
-    reference = method.pde.reference()
+    reference = reference_of(method.pde)
+    assert reference is not None
     plot = SolutionPlot(tmp_path, reference)
     fit(method, [plot])
     assert list(tmp_path.iterdir()) == []  # the result comes first

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from jacobians import PDES, batches_of, dense_jacobian, residuals_of
+from made import reference_values
 from torch import Tensor
 from training import fit, make
 
@@ -110,7 +111,7 @@ def test_a_solution_that_vanishes_is_refused() -> None:
 
 def test_the_network_and_its_gradients_are_left_alone() -> None:
     method = make()
-    theorem = Theorem1(method.pde, method.pde.evaluation_points(), method.pde.reference().values, 4.0)
+    theorem = Theorem1(method.pde, method.pde.evaluation_points(), reference_values(method.pde), 4.0)
     before = [p.detach().clone() for p in method.network.parameters()]
     first, second = (theorem.sides(method.residuals, method.batches()) for _ in range(2))
     assert first == second

@@ -23,7 +23,8 @@ def load(folder: str | os.PathLike[str]) -> TrainedRun:
         folder: a run folder, ``runs/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``.
 
     Returns:
-        An object with ``predict(points)``, ``pde`` and ``result``.
+        An object with ``predict(points)``, ``derivatives(points, "u_x", ...)``, ``residuals(points, region)``, ``pde``,
+        ``result`` and ``method``, whose ``network`` is a module of torch.
 
     Raises:
         FileNotFoundError: the folder has no configuration or no checkpoint.

@@ -29,7 +29,7 @@ DIGITS = 16
 
 def fingerprint(*classes: type) -> dict[str, str] | None:
     """Digest by module, of the files in which the classes and their bases stand and of what these import from the same
-    folder or package.
+    folder or package; and by file name, of the data that a class says it reads (``data_files()``).
 
     Modules of installed libraries do not count, unless the class itself stands in one; nor does pinntk's `MACHINERY`.
 
@@ -42,11 +42,22 @@ def fingerprint(*classes: type) -> dict[str, str] | None:
         if own is None:
             return None
         found |= own
+        for path in getattr(kind, "data_files", tuple)():
+            if path.is_file():
+                state = path.stat()
+                found[path.name] = _content(path, state.st_mtime_ns, state.st_size)
     return dict(sorted(found.items()))
 
 
+@functools.lru_cache(maxsize=16)
+def _content(path: Path, changed: int, size: int) -> str:
+    """A file's digest, computed once for each state in which it is seen: every checkpoint asks for it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+
+
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The modules in which two fingerprints differ, as words for a message."""
+    """The modules and files in which two fingerprints differ, as words for a message."""
     words = []
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):

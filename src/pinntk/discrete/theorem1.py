@@ -38,11 +38,11 @@ class Theorem1:
     Args:
         pde: the problem; its term "residual" must hold ``F[u] - f``, F[0] = 0.
         points: spread evenly over the domain, (n, d).
-        reference: the solution u there, (n,).
+        reference: the solution u there, (n,); NaN where it is not known.
         condition: cond(P), or a discrete problem's ``|A^-1| |b| / |u|`` for it.
 
     Raises:
-        ValueError: f or u vanishes identically.
+        ValueError: f or u vanishes identically; or there are several fields.
 
     Example::
 
@@ -54,9 +54,11 @@ class Theorem1:
     """
 
     def __init__(self, pde: Problem, points: Array, reference: Array, condition: float) -> None:
+        if len(pde.fields) > 1:
+            raise ValueError(f"pde={pde.name}: Theorem 1 is about a single field")
         self.pde, self.points = pde, torch.from_numpy(points)
         self.volume = float(np.prod(np.subtract(pde.upper, pde.lower)))
-        f, u = forcing(pde, self.points).square().mean(), float(np.mean(np.square(reference)))
+        f, u = forcing(pde, self.points).square().mean(), float(np.mean(np.square(reference[~np.isnan(reference)])))
         if not f > 0 or not u > 0:
             raise ValueError(f"pde={pde.name}: cond(P) is defined only where neither u nor f vanishes identically")
         # |f|^2 / (|u|^2 |Omega|): the volume enters both norms, so it stays once.

@@ -164,7 +164,10 @@ class Method(pl.LightningModule):
         return steps == 0 or (every is not None and (steps is None or every < steps))
 
     def figures(self, reference: Reference) -> dict[str, Any]:
-        """Figures of this method for result.json, once training is over; the reference may be measured against here."""
+        """Figures of this method for result.json, once training is over; the reference may be measured against here.
+
+        Where none is known it is NaN throughout, and so is what is measured against it.
+        """
         return {}
 
     # --- what a method uses -------------------------------------------------------------------------------------------

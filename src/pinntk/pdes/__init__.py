@@ -2,7 +2,8 @@
 
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, ExactPDE
+from pinntk.pdes.reference_file import PartialReference
 from pinntk.pdes.references import Reference
 from pinntk.residual.terms import Term
 
-__all__ = ["PDE", "ExactPDE", "Operator", "Reference", "Term"]
+__all__ = ["PDE", "ExactPDE", "Operator", "PartialReference", "Reference", "Term"]

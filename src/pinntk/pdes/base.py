@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from pinntk.common.arrays import Array
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.pdes.reference_file import PartialReference, ReferenceTable, read_reference
 from pinntk.pdes.references import Reference
 from pinntk.residual.terms import Problem, Term, periodic, value, vanishing
 
@@ -22,11 +25,12 @@ EXACT = float(np.finfo(np.float64).eps)
 
 
 class PDE(Problem):
-    """Base of the problems: a `Problem` with a solution to compare with.
+    """Base of the problems: a `Problem`, where the network is looked at, and a solution to compare it with, if known.
 
     Class attributes besides those of `Problem`: ``evaluation_shape``, points per coordinate of the evaluation grid,
-    ends included; ``Discretization``, the settings of the discrete form, None where there is none.
-    `pinntk.pdes.declaration` checks them before a run begins.
+    ends included; ``reference_file``, a .csv or .npz file with a solution (`pinntk.pdes.reference_file`), from the
+    folder of the file in which it is declared: its points are then the evaluation points; ``Discretization``, the
+    settings of the discrete form, None where there is none. `pinntk.pdes.declaration` checks them before a run begins.
 
     Example::
 
@@ -39,11 +43,47 @@ class PDE(Problem):
     """
 
     evaluation_shape: ClassVar[tuple[int, ...]] = (257, 101)
+    reference_file: ClassVar[str | Path | None] = None
     Discretization: ClassVar[type[DiscretizationSettings] | None] = None
 
-    @abstractmethod
-    def reference(self) -> Reference:
-        """The reference solution at ``evaluation_points`` and its accuracy (relative L2 or below)."""
+    def reference(self) -> Reference | None:
+        """The reference solution at ``evaluation_points``; None: not known, and no error is measured.
+
+        That of ``reference_file``, unless a problem has another.
+        """
+        table = self.reference_table()
+        if table is None:
+            return None
+        if not np.array_equal(table.points, self.evaluation_points()):
+            raise ValueError("reference_file has other points than evaluation_points(); allowed are the same")
+        return PartialReference(table.values, table.accuracy)
+
+    def reference_table(self) -> ReferenceTable | None:
+        """What ``reference_file`` holds; None without one.
+
+        Raises:
+            ValueError: it cannot be read or holds something else.
+        """
+        path = self.reference_path()
+        return None if path is None else read_reference(path, self.coordinates, self.fields)
+
+    @classmethod
+    def reference_path(cls) -> Path | None:
+        """Where ``reference_file`` is; None without one."""
+        if cls.reference_file is None:
+            return None
+        declared = next(base for base in cls.__mro__ if "reference_file" in vars(base))
+        module = getattr(sys.modules.get(declared.__module__), "__file__", None)  # none in a notebook
+        return (Path(module).parent if module else Path.cwd()) / Path(cls.reference_file).expanduser()
+
+    @classmethod
+    def data_files(cls) -> tuple[Path, ...]:
+        """Files whose content belongs to the problem as its code does: where one has changed, it is another problem.
+
+        A problem that reads others than its ``reference_file`` may add them.
+        """
+        path = cls.reference_path()
+        return () if path is None else (path,)
 
     def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
         """The discrete form on a space-time grid; settings are of the class ``Discretization``.
@@ -74,11 +114,17 @@ class PDE(Problem):
 
     def evaluation_axes(self) -> tuple[Array, ...]:
         """The evaluation grid's axes, one per coordinate."""
+        table = self.reference_table()
+        if table is not None and table.axes is not None:
+            return table.axes
         box = zip(self.lower, self.upper, self.evaluation_shape, strict=True)
         return tuple(np.linspace(low, high, n) for low, high, n in box)
 
     def evaluation_points(self) -> Array:
-        """The evaluation grid, (n, d), last coordinate fastest."""
+        """The evaluation grid, (n, d), last coordinate fastest; or the points of ``reference_file``."""
+        table = self.reference_table()
+        if table is not None:
+            return table.points.copy()
         return np.stack(np.meshgrid(*self.evaluation_axes(), indexing="ij"), axis=-1).reshape(-1, len(self.coordinates))
 
     def grid_axes(self) -> tuple[Array, ...] | None:
@@ -113,7 +159,7 @@ class ExactPDE(PDE):
 
     @abstractmethod
     def solution(self, x: Tensor) -> Tensor:
-        """The exact solution at points (N, d): (N,), differentiable."""
+        """The exact solution at points (N, d): (N,), of F fields (N, F); differentiable."""
 
     def reference(self) -> Reference:
         values = self.solution(torch.from_numpy(self.evaluation_points())).numpy()

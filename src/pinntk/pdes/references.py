@@ -36,7 +36,11 @@ HEAT2D_VERSION = 1  # part of the cache key: raise it when the method changes
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Values of a reference solution, shape (n,), and the largest absolute difference between two resolutions."""
+    """Values of a reference solution at the n evaluation points, (n,) or of F fields (n, F), and their accuracy:
+    relative L2, or the largest absolute difference between two resolutions.
+
+    One that is known at some of the points is a `pinntk.pdes.reference_file.PartialReference`.
+    """
 
     values: Array
     accuracy: float

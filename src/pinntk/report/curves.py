@@ -15,40 +15,46 @@ LINES = ("-", "--", ":", "-.")
 def curves(row: Row) -> tuple[Figure, int] | None:
     """L2RE against training time, and L2RE and loss against the iteration; a line per trial, a colour per setting.
 
+    Of a problem without a reference: the loss against both.
+
     Returns:
         the figure, and the number of trials whose files have no times; None where no trial of the row has a log.
     """
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    by_time, by_iteration, loss = figure.subplots(1, 3)
-    drawn = untimed = 0
     settings = [(method, setting) for method, cell in row.cells.items() for setting in cell.settings]
+    measured = any("l2re" in run.columns for _, setting in settings for run in setting.runs)
+    known = measured or any(run.reference_known for _, setting in settings for run in setting.runs)
+    shown = ("l2re", "loss") if known else ("loss",)
+    figure = Figure(figsize=(13 if known else 9, 4), layout="constrained")
+    by_time, *by_iteration = figure.subplots(1, 1 + len(shown))
+    drawn = untimed = 0
     for k, (method, setting) in enumerate(settings):
         label = f"{method_title(method)} {setting.settings_hash}"
         for run in setting.runs:
             found = run.columns
             look = {"color": f"C{k % 10}", "linestyle": LINES[k // 10 % len(LINES)], "linewidth": 1.0, "label": label}
-            for panel, name in ((by_iteration, "l2re"), (loss, "loss")):
+            for panel, name in zip(by_iteration, shown, strict=True):
                 if name in found:
                     panel.plot(*_finite(*found[name]), **look)
                     drawn += 1
-            if "l2re" in found:
+            if shown[0] in found:
                 untimed += "seconds" not in found
                 at = dict(zip(*found.get("seconds", ([], [])), strict=True))
-                pairs = [(at[n], error) for n, error in zip(*found["l2re"], strict=True) if n in at]
+                pairs = [(at[n], error) for n, error in zip(*found[shown[0]], strict=True) if n in at]
                 if pairs:
                     by_time.plot(*_finite(*zip(*pairs, strict=True)), **look)
                 label = f"_{label}"  # one entry in the legend per setting
     if not drawn:
         return None
-    by_time.set(xlabel="seconds of training", ylabel="L2RE", yscale="log")
-    by_iteration.set(xlabel="iteration", ylabel="L2RE", yscale="log")
-    loss.set(xlabel="iteration", ylabel="loss (each method's own)", yscale="log")
+    names = {"l2re": "L2RE", "loss": "loss (each method's own)"}
+    by_time.set(xlabel="seconds of training", ylabel=names[shown[0]], yscale="log")
+    for panel, name in zip(by_iteration, shown, strict=True):
+        panel.set(xlabel="iteration", ylabel=names[name], yscale="log")
     if untimed and not by_time.lines:
         by_time.set_axis_off()
         by_time.text(0.5, 0.5, "no times were recorded", transform=by_time.transAxes, ha="center")
-    handles, names = by_iteration.get_legend_handles_labels()
+    handles, labels = by_iteration[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(row.title)
     return figure, untimed
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pinntk.report.pictures import Picture, slug
 from pinntk.report.reading import Run
 from pinntk.report.table import Cell, Row, Table, method_title
-from pinntk.report.text import LEGEND, NO_RUN, is_best_published, number, other_notes, ours
+from pinntk.report.text import LEGEND, NO_RUN, NOT_KNOWN, is_best_published, number, other_notes, ours
 
 SHOWN = 2
 """Settings of a cell that are shown at once; the others unfold."""
@@ -150,7 +150,7 @@ def _all_settings(table: Table) -> str:
                 words = [row.title, method_title(method), s.settings_hash]
                 shown = "".join(f"<td>{escape(word)}</td>" for word in words)
                 shown += f"<td>{s.width}</td><td>{s.depth or ''}</td><td>{escape(s.budget)}</td>"
-                shown += "".join(map(_number, (s.lowest, s.median, s.spread)))
+                shown += _number(s.lowest, NOT_KNOWN if s.unmeasured else "") + _number(s.median) + _number(s.spread)
                 counts = (s.trials, s.failed, s.count("interrupted"), s.count("unfinished"))
                 shown += "".join(f"<td>{count}</td>" for count in counts) + _number(cell.published)
                 lines.append(f"<tr>{shown}</tr>")
@@ -158,8 +158,8 @@ def _all_settings(table: Table) -> str:
     return f'<div class="wide"><table class="sortable" id="settings">{_head(SETTINGS)}{body}</table></div>'
 
 
-def _number(value: float | None) -> str:
-    return '<td data-value=""></td>' if value is None else f'<td data-value="{value!r}">{number(value)}</td>'
+def _number(value: float | None, none: str = "") -> str:
+    return f'<td data-value="">{none}</td>' if value is None else f'<td data-value="{value!r}">{number(value)}</td>'
 
 
 def _not_completed(runs: Iterable[Run]) -> str:

@@ -137,7 +137,11 @@ def _solutions(row: Row) -> Iterator[Picture]:
         if run is None or not (run.folder / "solution.png").is_file():
             continue
         title = f"{row.title}, {method_title(method)}"
-        caption = f"The trial with the lowest error: seed {run.seed} of {run.settings_hash}, L2RE {number(run.l2re)}."
+        of = f"seed {run.seed} of {run.settings_hash}"
+        if run.reference_known:
+            caption = f"The trial with the lowest error: {of}, L2RE {number(run.l2re)}."
+        else:
+            caption = f"No reference is known: the trial with the lowest loss, {of}."
         picture = (run.folder / "solution.png").read_bytes()
         yield Picture(f"solution_{slug(row.title)}_{method}", "Solutions", title, caption, picture)
 

@@ -83,9 +83,14 @@ class Run:
 
     @property
     def l2re(self) -> float | None:
-        """The error of a completed run; None without one that is finite."""
+        """The error of a completed run; None without one that is finite, or without a reference."""
         value = self.result.get("l2re") if self.status == "completed" else None
         return None if value is None else float(value)
+
+    @property
+    def reference_known(self) -> bool:
+        """Whether the problem has a solution to measure an error against; results of older versions all have one."""
+        return bool(self.result.get("reference_known", True))
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Line:
         run: the folder.
         iteration, total: done and to do; None where unknown.
         l2re: the last that was measured.
+        known: whether there is a reference, without which none is measured.
         seconds: of training so far, known when a run has ended.
         left: seconds to go, of a run that is at work.
         reason: why it failed.
@@ -49,6 +50,7 @@ class Line:
     iteration: int | None
     total: int | None
     l2re: float | None
+    known: bool
     seconds: float | None
     left: float | None
     reason: str | None
@@ -62,7 +64,9 @@ class Line:
             iteration = f"{self.iteration:,}" + (f" / {self.total:,}" if self.total is not None else "")
         problem = " ".join([run.pde, *(f"{name}={_text(value)}" for name, value in run.parameters.items())])
         setting = f"w{run.width} {run.budget} {run.settings_hash}"
-        error = "–" if self.l2re is None else f"{self.l2re:.2e}"
+        error = "–" if self.known else "not known"
+        if self.l2re is not None:
+            error = f"{self.l2re:.2e}"
         times = [duration(self.left), duration(self.seconds)]
         return [self.state, problem, run.method, iteration, error, *times, str(run.seed), setting]
 
@@ -123,14 +127,14 @@ def look(run: Run, now: float) -> Line:
     if ended or (not running and run.status == "interrupted"):
         state = {"completed": "finished"}.get(run.status, run.status)
         total = progress.get("total_iterations")
-        return Line(state, run, result.get("steps"), total, result.get("l2re"), seconds, None, reason)
+        error = result.get("l2re")
+        return Line(state, run, result.get("steps"), total, error, run.reference_known, seconds, None, reason)
     iteration, total = progress.get("iteration"), progress.get("total_iterations")
     left = None
     if running and progress.get("seconds_left") is not None:
         left = max(0.0, progress["seconds_left"] - max(0.0, now - progress["written"]))
-    return Line(
-        "running" if running else "interrupted", run, iteration, total, progress.get("l2re"), seconds, left, None
-    )
+    state, known = "running" if running else "interrupted", bool(progress.get("reference_known", True))
+    return Line(state, run, iteration, total, progress.get("l2re"), known, seconds, left, None)
 
 
 def _progress(folder: Path) -> dict[str, Any]:

@@ -41,7 +41,17 @@ class Setting:
     @property
     def failed(self) -> int:
         """Trials that failed, or ended with an error that is not finite."""
-        return sum(run.status == "failed" or (run.status == "completed" and run.l2re is None) for run in self.runs)
+        return sum(run.status == "failed" for run in self.runs) + self.count("completed") - self.completed
+
+    @property
+    def completed(self) -> int:
+        """Trials that completed, with an error that is finite where one can be measured."""
+        return sum(run.status == "completed" and (run.l2re is not None or not run.reference_known) for run in self.runs)
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether trials completed and no error is known of any, for want of a reference."""
+        return not self.errors and self.completed > 0
 
     def count(self, status: str) -> int:
         """Trials with a status."""
@@ -69,7 +79,10 @@ class Setting:
 
     @property
     def best_run(self) -> Run | None:
-        """The run with the lowest error."""
+        """The run with the lowest error; where none can be measured, with the lowest loss."""
+        if self.unmeasured:
+            ended = [run for run in self.runs if run.status == "completed" and run.result.get("loss") is not None]
+            return min(ended, key=lambda run: float(run.result["loss"]), default=None)
         return min((run for run in self.runs if run.l2re is not None), key=lambda run: run.l2re or 0.0, default=None)
 
 

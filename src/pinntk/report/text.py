@@ -9,9 +9,11 @@ import json
 from pinntk.report.table import Cell, Row, Setting, Table, method_title
 
 NO_RUN = "no run"
+NOT_KNOWN = "not known"
 LEGEND = (
     "L2RE of ours: lowest over the completed trials; then their median and spread (highest − lowest), the number of"
     " trials and what became of those that did not complete; in brackets the settings' hash, width and budget."
+    ' "Not known": the problem has no reference to measure an error against.'
     " Trials of different settings are never mixed: a cell shows each setting, the best first. Bold: the lowest of ours"
     " and the lowest of the published figures in each row."
 )
@@ -41,7 +43,10 @@ def details(setting: Setting) -> list[str]:
 
 def ours(cell: Cell, row: Row) -> list[tuple[str, bool, list[str]]]:
     """Per setting of a cell: the lowest error as text, whether it is the row's best, and the details."""
-    return [(number(s.lowest), s.lowest is not None and s.lowest == row.best, details(s)) for s in cell.settings]
+    return [
+        (NOT_KNOWN if s.unmeasured else number(s.lowest), s.lowest is not None and s.lowest == row.best, details(s))
+        for s in cell.settings
+    ]
 
 
 def is_best_published(cell: Cell, row: Row) -> bool:
@@ -114,7 +119,7 @@ def comma_separated(table: Table) -> str:
                 found = {name: getattr(s, name) for name in names}
                 counts = {"interrupted": s.count("interrupted"), "unfinished": s.count("unfinished")}
                 best = int(s.lowest is not None and s.lowest == row.best)
-                writer.writerow({**common, **found, **counts, "completed": len(s.errors), "best": best})
+                writer.writerow({**common, **found, **counts, "completed": s.completed, "best": best})
             if not cell.settings:
                 writer.writerow({**common, "trials": 0, "best": 0})
     return out.getvalue()

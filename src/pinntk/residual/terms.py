@@ -122,6 +122,7 @@ class Problem(Strict, ABC):
 
     name: ClassVar[str]
     coordinates: ClassVar[tuple[str, ...]] = ("x", "t")
+    fields: ClassVar[tuple[str, ...]] = ("u",)
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
     fields: ClassVar[tuple[str, ...]] = ("u",)

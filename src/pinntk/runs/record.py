@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pinntk import __version__
 from pinntk.common.fingerprint import fingerprint
 from pinntk.methods import Method
-from pinntk.pdes import PDE
+from pinntk.pdes import PDE, PartialReference
 from pinntk.pdes.references import Reference
 from pinntk.runs.published import METHODS, TABLE_2
 from pinntk.runs.settings import RunSettings
@@ -28,14 +30,14 @@ PACKAGES = ("torch", "pytorch_lightning", "numpy", "scipy")
 
 
 def describe(
-    settings: RunSettings, method: Method, reference: Reference, *, status: str, reason: str | None
+    settings: RunSettings, method: Method, reference: Reference | None, *, status: str, reason: str | None
 ) -> dict[str, Any]:
     """The content of result.json, except for what was measured while training.
 
     Args:
         settings: of the run.
         method: as training left it.
-        reference: what the error was measured against.
+        reference: what the error was measured against; None: none is known.
         status: completed, failed or interrupted.
         reason: why it failed.
     """
@@ -57,7 +59,8 @@ def describe(
         "l2re_at_lowest_loss": None,
         "loss": total,
         "terms": losses,
-        "reference_accuracy": reference.accuracy,
+        "reference_known": reference is not None,
+        "reference_accuracy": None if reference is None else reference.accuracy,
         "steps": method.iteration,
         "function_evaluations": method.function_evaluations,
         "parameters": method.parameters_count,
@@ -74,9 +77,12 @@ def describe(
     }
 
 
-def figures(method: Method, reference: Reference) -> dict[str, Any]:
+def figures(method: Method, reference: Reference | None) -> dict[str, Any]:
     """The method's own figures. One that cannot be had is no reason to lose a trained network."""
     try:
+        if reference is None:
+            shape = (len(method.pde.evaluation_points()), len(method.pde.fields))
+            reference = PartialReference(np.full(shape if shape[1] > 1 else shape[:1], np.nan))
         return method.figures(reference)
     except (RuntimeError, ValueError) as error:
         return {"error": str(error)}
@@ -108,15 +114,25 @@ def git_revision() -> str | None:
 
 def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     """What a finished run says last: error, published errors, time, files."""
-    error = result["l2re"]
-    lines = [f"L2RE        {error:.3e}" if error is not None else "L2RE        not measured", *_published(pde)]
+    unknown = "not measured" if result.get("reference_known", True) else "not known (the problem has no reference)"
+    lines = [f"L2RE        {_error(result['l2re'], unknown)}"]
+    if by_field := result.get("l2re_by_field"):
+        each = ", ".join(f"{name} {_error(error, 'not known')}" for name, error in by_field.items())
+        lines.append(f"{'':<12}{each}")
+    lines += _published(pde)
     found = result["method_figures"]
     if "discrete_l2re" in found:
-        lines.append(f"discrete    {found['discrete_l2re']:.3e} (error of the discrete solution itself)")
+        floor = _error(found["discrete_l2re"], "not known")
+        lines.append(f"discrete    {floor} (error of the discrete solution itself)")
         lines.append(f"form        {FORMS[found['form']]}, {found['applications']:.4g} applications of P^-1")
         lines += [f"warning     {warning}" for warning in found["warnings"]]
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)
+
+
+def _error(value: float | None, unknown: str) -> str:
+    """An error as text; NaN and None are not known."""
+    return unknown if value is None or math.isnan(value) else f"{value:.3e}"
 
 
 def _published(pde: PDE) -> list[str]:

@@ -63,15 +63,16 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
     torch.set_num_threads(settings.cores)
     if settings.accelerator == "gpu":  # only here: whoever reads a sweep's settings leaves the GPUs alone
         declaration.check(settings.pde, DTYPES[settings.precision], "cuda")
-    reference = None
+    reference: tuple[Reference | None] | None = None  # inside: None where none is known; outside: not looked for
     if result is None:
         measurements(settings, folder)  # those that cannot measure this problem are refused before anything is written
-        reference = _reference(settings)
+        reference = (_reference(settings),)
     try:
         with folder.locked(wait):
             result = _ended(settings, folder)  # again, now that nobody else can be at it
             if result is None:
-                return _train(settings, dict(config), folder, reference or _reference(settings), started)
+                (known,) = reference or (_reference(settings),)
+                return _train(settings, dict(config), folder, known, started)
             wanted = news(settings, folder, result)
             return _report(settings, folder, take_up(settings, config, folder, result, wanted), wanted)
     except FolderInUse as error:
@@ -79,7 +80,7 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
         return 1
 
 
-def _reference(settings: RunSettings) -> Reference:
+def _reference(settings: RunSettings) -> Reference | None:
     try:
         return reference_of(settings.pde)
     except ValueError as error:  # coefficients for which no reference of the stated accuracy can be computed
@@ -131,7 +132,7 @@ def _retried(settings: RunSettings, result: Mapping[str, Any] | None) -> bool:
 
 
 def _train(
-    settings: RunSettings, config: dict[str, Any], folder: RunFolder, reference: Reference, started: float
+    settings: RunSettings, config: dict[str, Any], folder: RunFolder, reference: Reference | None, started: float
 ) -> int:
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
@@ -158,7 +159,7 @@ def _fit(
     settings: RunSettings,
     folder: RunFolder,
     method: Method,
-    reference: Reference,
+    reference: Reference | None,
     loggers: dict[str, Any],
     iteration: int | None,
     started: float,
@@ -191,6 +192,8 @@ def _fit(
     status = "failed" if failure else "completed" if method.finished else "interrupted"
     result = describe(settings, method, reference, status=status, reason=failure)
     result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
+    if error.l2re_by_field:
+        result["l2re_by_field"] = error.l2re_by_field
     result |= watched_by(settings, folder, callbacks, loggers)
     result["wall_seconds"] = time.monotonic() - started
     folder.complete(result)

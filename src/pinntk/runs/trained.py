@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from pinntk.common.errors import BadInput
+from pinntk.common.arrays import Array
+from pinntk.common.errors import BadInput, allowed
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.methods import Method
 from pinntk.methods.late import adopt
+from pinntk.network.network import PREDICT_ELEMENTS, PREDICT_ROWS
+from pinntk.network.streams import Streams
 from pinntk.pdes import PDE
+from pinntk.residual.residuals import Residuals
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint
 from pinntk.runs.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.runs.settings import RunSettings
 
 UNWATCHED: dict[str, Any] = {"accept_edits": False, "callbacks": {}, "logger": {}}
 """What watched the training does not matter to its network, and need not be there; nor whether edits were accepted."""
+
+
+BOUND = {"periodic": "pairs of points"}
+"""Regions whose residuals are not functions of one point -> of what they are."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +56,95 @@ class TrainedRun:
             points: (n, d), in the order of ``pde.coordinates``.
 
         Returns:
-            (n,), float64.
+            (n,), float64; of F fields (n, F), in the order of ``pde.fields``.
 
         Raises:
             ValueError: ``points`` has another shape.
         """
+        return self.method.network.predict(self._points(points))
+
+    def derivatives(self, points: ArrayLike, *names: str) -> dict[str, NDArray[np.float64]]:
+        """Values and derivatives of the network with respect to its coordinates.
+
+        Args:
+            points: (n, d), in the order of ``pde.coordinates``.
+            names: of streams, as a term names them: "u", "u_x", "u_xx".
+
+        Returns:
+            By name, (n,), float64.
+
+        Raises:
+            ValueError: ``points`` has another shape, or there is no such derivative.
+
+        Example::
+
+            found = run.derivatives([[0.5, 1.0]], "u_x", "u_xx")
+        """
+        x = self._points(points)
+        if not names:
+            raise ValueError("derivatives: came no name; allowed is at least one, as 'u_x'")
+        network, streams = self.method.network, Streams(names, self.pde.coordinates)
+
+        def of(part: Tensor) -> dict[str, Tensor]:
+            found = network.streams(part, streams)
+            return {name: found[name] for name in names}
+
+        return self._in_blocks(x, names, len(streams), of)
+
+    def residuals(self, points: ArrayLike, region: str = "interior") -> dict[str, NDArray[np.float64]]:
+        """The residuals of a region's terms, without weights, at any points.
+
+        Args:
+            points: (n, d), in the order of ``pde.coordinates``. Nothing asks whether they lie in the region: the
+                residual of a boundary term is that of its equation there.
+            region: of the terms.
+
+        Returns:
+            By the term's name, (n,), float64.
+
+        Raises:
+            ValueError: ``points`` has another shape; the problem has no term in this region, or none that is a function
+                of a single point, as the pairs of a periodic condition.
+
+        Example::
+
+            r = run.residuals(run.pde.evaluation_points())["residual"]
+        """
+        x = self._points(points)
+        free = [name for name in self.pde.regions() if name not in BOUND]
+        if region not in free:
+            why = f" has {BOUND[region]}, no residuals at points" if region in BOUND else ""
+            raise ValueError(f"residuals: region {region!r}{why}; {allowed(region, free)}")
+        terms = [term for term in self.pde.terms() if term.region == region]
+        residuals = Residuals(self.pde, self.method.network, terms)
+
+        def of(part: Tensor) -> dict[str, Tensor]:
+            return residuals.of_region(region, residuals.prepare_region(region, part))
+
+        found = self._in_blocks(x, residuals.names, len(residuals.streams_of[region]), of)
+        for name, r in found.items():
+            if r.shape != (len(x),):
+                raise ValueError(f"residuals: term {name!r} has {r.shape} for {len(x)} points; allowed is one for each")
+        return found
+
+    def _points(self, points: ArrayLike) -> Array:
         x = np.asarray(points, dtype=np.float64)
         names = ", ".join(self.pde.coordinates)
         d = len(self.pde.coordinates)
         if x.ndim != 2 or x.shape[1] != d:
             raise ValueError(f"points: must have shape (n, {d}), columns {names}; came {x.shape}")
-        return self.method.network.predict(x)
+        return x
+
+    def _in_blocks(
+        self, x: Array, names: Iterable[str], streams: int, of: Callable[[Tensor], dict[str, Tensor]]
+    ) -> dict[str, Array]:
+        """What ``of`` gives for the points, (n, d), by name, as much at a time as memory is bounded by."""
+        network = self.method.network
+        rows = max(1, min(PREDICT_ROWS, PREDICT_ELEMENTS // (network.width * streams)))
+        with torch.no_grad():
+            parts = torch.from_numpy(x.copy()).to(next(network.parameters())).split(rows)
+            found = [of(part) for part in parts]
+        return {name: torch.cat([one[name] for one in found]).double().cpu().numpy() for name in names}
 
 
 def load(path: str | os.PathLike[str]) -> TrainedRun:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from pinntk.common.errors import BadInput, allowed
-from pinntk.pdes.base import PDE, Term
+from pinntk.pdes.base import PDE, ExactPDE, Term
 from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number, one_line
 from pinntk.pdes.declaration.terms import term_faults
 from pinntk.residual.points import regions_of
@@ -23,11 +24,11 @@ RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
     " normalization l2re_at_lowest_loss terms reference_accuracy steps function_evaluations parameters"
     " seconds_per_phase wall_seconds device precision threads compiled versions git result prediction run"
-    " fingerprint callbacks loggers"
+    " fingerprint callbacks loggers reference_known estimates"
 ).split()
 RESERVED = frozenset([*METRICS, *RESULTS])
 """Names under which a run's metrics and results stand, beside those of its terms."""
-RESERVED_BEGINNINGS = ("lambda_", "trace_", "ntk_", "hessian_")
+RESERVED_BEGINNINGS = ("lambda_", "trace_", "ntk_", "hessian_", "l2re_", "estimate_")
 
 
 def check(pde: PDE, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> None:
@@ -79,7 +80,20 @@ def _box(pde: PDE) -> Iterator[str]:
 
 def _evaluation(pde: PDE) -> Iterator[str]:
     d, cls = len(pde.coordinates), type(pde)
-    if cls.evaluation_points is PDE.evaluation_points and cls.evaluation_axes is PDE.evaluation_axes:
+    file: Any = cls.reference_file
+    if file is not None:
+        if not isinstance(file, str | Path):
+            yield f'reference_file={file!r}; allowed is the name of a file, as "known.csv" or "known.npz"'
+            return
+        if isinstance(pde, ExactPDE):
+            yield f"reference_file={file}: the problem has a solution() in closed form; allowed is one of the two"
+            return
+        try:
+            pde.reference_table()
+        except ValueError as error:
+            yield str(error)
+            return
+    elif cls.evaluation_points is PDE.evaluation_points and cls.evaluation_axes is PDE.evaluation_axes:
         shape: Any = pde.evaluation_shape
         if not listed(shape) or len(shape) != d or not all(isinstance(n, int) and n > 1 for n in shape):
             default = " (the default)" if shape is PDE.evaluation_shape else ""
