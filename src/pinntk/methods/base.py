@@ -137,7 +137,7 @@ class Method(pl.LightningModule):
                 raise ValueError(
                     f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}"
                 )
-        if settings.weighting == "ntk" and settings.balance == "blocks" and set(pde.regions()) == {"interior"}:
+        if settings.weighting == "ntk" and settings.balance == "blocks" and all(t.equation for t in pde.terms()):
             raise ValueError(
                 f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation"
                 " (method.balance=blocks); allowed are problems with an initial, boundary or periodic term"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pinntk.network import Network
 from pinntk.network.streams import Streams
+from pinntk.residual.regions import Region, all_placed
 from pinntk.residual.terms import Problem, Term
 
 Normalization = Literal["sum", "mean"]
@@ -35,11 +36,11 @@ class Batch:
     """
 
     points: Tensor
-    """(N, d); for a periodic region N/2 points and their N/2 images."""
+    """(N, d); for a region of pairs N/2 points and their N/2 images."""
     inputs: Tensor
     """Streams of the network's inputs, (S, N, F)."""
     fields: tuple[tuple[Tensor, ...], ...]
-    """Per term of the region: the problem's data at the points."""
+    """Per term of the region: the region's data and the problem's at the points."""
 
     def split(self, count: int, *, pairs: bool = False) -> list[Batch]:
         """Blocks of as many points each, up to one.
@@ -54,15 +55,12 @@ class Batch:
         chunks = (
             [c.T.reshape(-1) for c in rows.view(2, -1).T.tensor_split(count)] if pairs else rows.tensor_split(count)
         )
-        return [
-            Batch(
-                self.points[chunk],
-                self.inputs[:, chunk],
-                tuple(tuple(field[chunk] for field in fields) for fields in self.fields),
-            )
-            for chunk in chunks
-            if len(chunk)
-        ]
+        return [self.rows(chunk) for chunk in chunks if len(chunk)]
+
+    def rows(self, rows: Tensor) -> Batch:
+        """Some of the points, (n,) numbers."""
+        fields = tuple(tuple(field[rows] for field in fields) for fields in self.fields)
+        return Batch(self.points[rows], self.inputs[:, rows], fields)
 
 
 class Residuals:
@@ -93,9 +91,10 @@ class Residuals:
         self.network = network
         self.terms: tuple[Term, ...] = pde.terms() if terms is None else tuple(terms)
         self.names = tuple(term.name for term in self.terms)
-        self.regions = tuple(dict.fromkeys(term.region for term in self.terms))
+        self.region_of: dict[str, Region] = all_placed([term.region for term in self.terms], pde.domain)
+        self.regions = tuple(self.region_of)
         self.terms_of: dict[str, list[Term]] = {
-            region: [t for t in self.terms if t.region == region] for region in self.regions
+            region: [t for t in self.terms if t.where == region] for region in self.regions
         }
         self.streams_of: dict[str, Streams] = {
             region: Streams([s for t in terms for s in t.streams], pde.coordinates)
@@ -109,10 +108,11 @@ class Residuals:
     def prepare_region(self, region: str, points: Tensor) -> Batch:
         """The same for the points of one region, (N, d)."""
         with torch.no_grad():
+            known = self.region_of[region].data(points)
             return Batch(
                 points,
                 self.network.features(points, self.streams_of[region]),
-                tuple(_placed(term.fields(points), points) for term in self.terms_of[region]),
+                tuple(_placed((*known, *term.fields(points)), points) for term in self.terms_of[region]),
             )
 
     def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:

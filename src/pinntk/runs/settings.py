@@ -202,7 +202,8 @@ class RunSettings(Strict, strict=True):
         """A short hash of everything that affects the result except the seed.
 
         Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
-        enters by the content of its checkpoint, so that another state of the same run is another setting.
+        enters by the content of its checkpoint, so that another state of the same run is another setting; measurements
+        by their values, wherever their file is.
 
         Args:
             threads: in the place of ``cores``, as on another machine.
@@ -222,6 +223,8 @@ class RunSettings(Strict, strict=True):
         if self.init_from is not None:
             with self.initial_checkpoint.open("rb") as file:
                 identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
+        if digests := self.pde.digests():
+            identity["data"] = digests
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
