@@ -3,6 +3,23 @@
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.pdes.references import Reference
-from pinntk.residual.terms import Term
+from pinntk.residual.measurements import Measurements, measured
+from pinntk.residual.regions import Points
+from pinntk.residual.shapes import Disc, Polygon
+from pinntk.residual.terms import Term, jump, prescribed, zero
 
-__all__ = ["PDE", "ExactPDE", "Operator", "Reference", "Term"]
+__all__ = [
+    "PDE",
+    "Disc",
+    "ExactPDE",
+    "Measurements",
+    "Operator",
+    "Points",
+    "Polygon",
+    "Reference",
+    "Term",
+    "jump",
+    "measured",
+    "prescribed",
+    "zero",
+]

@@ -37,8 +37,8 @@ class PointSettings(Strict):
     interior: Count = 10_000
     initial: Count = 257
     boundary: Count = 202
-    """On all faces of the domain together, of which a single one, "x = lower", takes its share; of a periodic region the
-    number of pairs."""
+    """On all faces of the domain together, of which a single one, "x = lower", takes its share; pairs of a periodic
+    region."""
     sampling: Literal["uniform", "latin_hypercube", "sobol", "grid"] = "uniform"
     """``grid``: cell middles of the regular grid with about the wanted number of points (n^(1/d) per axis, rounded)."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None

@@ -201,14 +201,7 @@ class Points(Region):
 
     def draw(self, n: int, unit: Unit) -> Array:
         assert self._dimension is not None
-        cube = unit(n, self._dimension)
-        points = np.asarray(self._sample(cube), dtype=np.float64)
-        if points.ndim != 2 or len(points) != len(cube) * (1 + self.pairs):
-            raise ValueError(
-                f"region {self.name!r}: sample() came with shape {points.shape} for {len(cube)} points of the unit cube;"
-                f" allowed is ({len(cube) * (1 + self.pairs)}, d)"
-            )
-        return points
+        return np.asarray(self._sample(unit(n, self._dimension)), dtype=np.float64)
 
     def normals(self, points: Array) -> Array | None:
         return None if self._normals is None else np.asarray(self._normals(points), dtype=np.float64)
@@ -274,7 +267,7 @@ class _Boundary(_OfDomain):
         width = np.asarray(domain.upper, dtype=np.float64) - domain.lower
         ends = {-1.0: domain.lower, 1.0: domain.upper}
         gaps = np.stack([np.abs(points[:, c] - ends[sign][c]) / width[c] for c, sign in faces])
-        return np.stack([self._normal(*face) for face in faces])[gaps.argmin(axis=0)]
+        return np.asarray(np.stack([self._normal(*face) for face in faces])[gaps.argmin(axis=0)])
 
 
 @dataclass(frozen=True)
@@ -371,7 +364,11 @@ def placed(region: str | Region, domain: Domain) -> Region:
         return region.within(domain)
     if name not in known:
         raise ValueError(f"region {region!r}; {allowed(name, known)}")
-    of_domain = {"interior": _Interior, "initial": _Initial, "boundary": _Boundary}
+    of_domain: dict[str, type[_Interior | _Initial | _Boundary]] = {
+        "interior": _Interior,
+        "initial": _Initial,
+        "boundary": _Boundary,
+    }
     if name in of_domain:
         return of_domain[name](name, domain)
     if name == "periodic":

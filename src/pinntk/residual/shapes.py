@@ -108,7 +108,8 @@ class Shape(ABC):
             if len(found) >= n or (unit.grid and len(found)):
                 return found if unit.grid else found[:n]
             tries *= 2
-        raise ValueError(f"shape: contains() holds for {len(found)} of {len(points)} points of its box; allowed is more")
+        few = f"{len(found)} of {len(points)} points of its box"
+        raise ValueError(f"shape: contains() holds for {few}; allowed is as many as its size says")
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ class Polygon(Shape):
         begin, end = self._ends
         distance = np.stack([_distance(points, p, q) for p, q in zip(begin, end, strict=True)])
         dx, dy = ((end - begin) / self._lengths[:, None]).T * np.sign(self._area)
-        return np.column_stack([dy, -dx])[distance.argmin(axis=0)] + 0.0  # no -0
+        return np.asarray(np.column_stack([dy, -dx])[distance.argmin(axis=0)] + 0.0)  # no -0
 
 
 def _distance(points: Array, p: Array, q: Array) -> Array:
