@@ -391,8 +391,8 @@ def test_a_problem_on_an_l_is_trained() -> None:
 
     pde = Corner()
     check(pde)
-    points = PointSettings(interior=100, boundary=60)
-    method = make_of(NTKNaturalGradient, pde, points, width=12, adam={"steps": 20}, natural_gradient={"steps": 40})
+    points = PointSettings(interior=60, boundary=40)
+    method = make_of(NTKNaturalGradient, pde, points, width=12, adam={"steps": 5}, natural_gradient={"steps": 12})
     fit(method)
     x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
     x = x[CORNER.contains(x)]
