@@ -95,7 +95,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_one_of_the_values() -> None:
-    table = {"x": [0.5, 0.25], "t": [0, 1], "u": [1.0, 2.0], "v": [1.0, 2.0], "weight": [1, 1]}
+    table: dict[str, list[float]] = {"x": [0.5, 0.25], "t": [0, 1], "u": [1.0, 2.0], "v": [1.0, 2.0], "weight": [1, 1]}
 
     def digest(*columns: str, **changed: Any) -> str | None:
         return Measurements.of("other name", {**table, **changed}, *columns).within(SQUARE).digest

@@ -13,7 +13,7 @@ from torch import Tensor
 from pinntk.common.arrays import Array
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.pdes.references import Reference
-from pinntk.residual.regions import all_placed
+from pinntk.residual.named import all_placed
 from pinntk.residual.terms import Problem, Term, periodic, value, vanishing
 
 __all__ = ["EXACT", "PDE", "Array", "ExactPDE", "Term", "periodic", "value", "vanishing"]
@@ -72,6 +72,8 @@ class PDE(Problem):
                 found[count] = f"counts only with {kinds} terms, and {self.name} has none"
             elif all(region.single for region in counted):
                 found[count] = f"counts only where a face is more than a point, and {self.name} has one dimension"
+        if all(region.name != "interior" for region in regions):
+            found["by_residual"] = f"counts only with terms in the region 'interior', and {self.name} has none"
         return found
 
     def evaluation_axes(self) -> tuple[Array, ...]:

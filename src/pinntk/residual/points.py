@@ -19,7 +19,8 @@ from scipy.stats import qmc
 
 from pinntk.common.arrays import Array
 from pinntk.common.settings import Strict
-from pinntk.residual.regions import REGIONS, Domain, Region, placed
+from pinntk.residual.named import REGIONS, placed
+from pinntk.residual.regions import Domain, Region
 
 Points = NDArray[Any]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
@@ -130,7 +131,8 @@ def draw_region(region: Region, n: int, sampling: str, *, seed: int, draw: int) 
 
     Example::
 
-        >>> from pinntk.residual.regions import Domain, placed
+        >>> from pinntk.residual.named import placed
+        >>> from pinntk.residual.regions import Domain
         >>> face = placed("x = upper", Domain(("x", "t"), (0.0, 0.0), (3.0, 1.0)))
         >>> draw_region(face, 2, "grid", seed=0, draw=0).tolist()
         [[3.0, 0.25], [3.0, 0.75]]
@@ -159,7 +161,7 @@ def sample(
         settings: counts and kind of sampling.
         coordinates: their names; ``t`` is the time.
         lower, upper: the box.
-        regions: which to draw: names of those of the box (`pinntk.residual.regions.regions_of`), or objects as they are
+        regions: which to draw: names of those of the box (`pinntk.residual.named.regions_of`), or objects as they are
             in the problem.
         seed: of the run.
         draw: number of the draw; every (seed, draw) is a stream of its own.

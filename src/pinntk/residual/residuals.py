@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pinntk.network import Network
 from pinntk.network.streams import Streams
-from pinntk.residual.regions import Region, all_placed
+from pinntk.residual.named import all_placed
+from pinntk.residual.regions import Region
 from pinntk.residual.terms import Problem, Term
 
 Normalization = Literal["sum", "mean"]

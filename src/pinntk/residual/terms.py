@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pinntk.common.settings import Strict
 from pinntk.network.streams import Operator
-from pinntk.residual.regions import Domain, Region, all_placed, name_of
+from pinntk.residual.named import all_placed, name_of
+from pinntk.residual.regions import Domain, Region
 from pinntk.residual.shapes import Shape
 
 
@@ -42,7 +43,7 @@ class Term:
 
     name: str
     region: str | Region
-    """Where it is evaluated: one of `pinntk.residual.regions.regions_of`, or an object. Terms in the interior, and on
+    """Where it is evaluated: one of `pinntk.residual.named.regions_of`, or an object. Terms in the interior, and on
     regions that say so, make up L_r, all others L_b."""
     streams: tuple[str | Operator, ...]
     """The streams of the network that it uses: "u", "u_x", "u_xx" ..., or linear operators."""

@@ -12,8 +12,9 @@ from pinntk.common.errors import allowed
 from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.declaration.faults import Fault, called, kind
 from pinntk.residual.measurements import WEIGHT, Measurements
+from pinntk.residual.named import all_placed
 from pinntk.residual.points import draw_region
-from pinntk.residual.regions import Points, Region, all_placed
+from pinntk.residual.regions import Points, Region
 from pinntk.residual.shapes import Shape
 
 POINTS = 32
