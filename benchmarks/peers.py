@@ -66,8 +66,8 @@ class DeepXDE:
             torch.set_default_device(None)  # the import makes a GPU the default where there is one
             self.gradients: Any = dde.grad
             self.coordinates = case.pde.coordinates
-            interior = [term for term in case.pde.terms() if term.region == "interior"]
-            others = [term for term in case.pde.terms() if term.region != "interior"]
+            interior = [term for term in case.pde.terms() if term.equation]
+            others = [term for term in case.pde.terms() if not term.equation]
             self.names = [term.name for term in [*interior, *others]]
 
             def equation(x: Tensor, u: Tensor) -> list[Tensor]:
@@ -108,7 +108,7 @@ class DeepXDE:
 
     def condition(self, dde: Any, case: Case, geometry: Any, term: Term) -> Any:
         """A term that is not the interior's as one of DeepXDE's conditions."""
-        points = case.points[term.region].astype(np.float64 if case.dtype == torch.float64 else np.float32)
+        points = case.points[term.where].astype(np.float64 if case.dtype == torch.float64 else np.float32)
         if term.region == "periodic":
             # The peers have no types, and are not installed where types are checked.
             class Pairs(dde.icbc.PeriodicBC):  # type: ignore[misc]
@@ -121,7 +121,7 @@ class DeepXDE:
         if term.derivatives == ("u",):
             zero = {"u": torch.zeros(len(points), dtype=case.dtype)}
             # Each of these residuals is u minus something: what it is at u = 0, with the other sign.
-            target = -term.residual(zero, *term.fields(case.tensor(term.region)))
+            target = -term.residual(zero, *term.fields(case.tensor(term.where)))
             return dde.icbc.PointSetBC(points, target[:, None].numpy())
 
         def operator(x: Tensor, u: Tensor, _: Array) -> Tensor:
@@ -168,7 +168,7 @@ class Pina:
             self.grad: Any = operator.grad
             given = {
                 term.name: pina.Condition(
-                    input=pina.LabelTensor(case.tensor(term.region), self.coordinates),
+                    input=pina.LabelTensor(case.tensor(term.where), self.coordinates),
                     equation=equation.Equation(self.equation(term)),
                 )
                 for term in case.pde.terms()

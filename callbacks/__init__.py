@@ -3,6 +3,7 @@
 from pinntk.callbacks.checkpoint import TimedCheckpoint
 from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
+from pinntk.callbacks.estimates import Estimates
 from pinntk.callbacks.hessian_norm import HessianNorm
 from pinntk.callbacks.measurement import Measurement
 from pinntk.callbacks.ntk_drift import NTKDrift
@@ -13,6 +14,7 @@ from pinntk.callbacks.solution import SolutionPlot
 __all__ = [
     "Conditioning",
     "ErrorAgainstReference",
+    "Estimates",
     "HessianNorm",
     "Measurement",
     "NTKDrift",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 from matplotlib.figure import Figure
 
 from pinntk.callbacks.files import write_figure
+from pinntk.callbacks.solution import say_undrawn
 from pinntk.methods import Method
 
 
@@ -38,13 +40,19 @@ class Estimates(pl.Callback):
         self.found["iteration"].append(method.iteration)
         self.found["values"].append(list(method.network.coefficients.estimates().values()))
 
-    def write(self, method: Method, errors: dict[str, float | None]) -> None:
+    def write(self, method: Method, errors: Mapping[str, float | None]) -> None:
         """Draw the curves, with a band of one standard error about the end.
 
         Args:
             method: of the run.
             errors: standard errors by name; None where there is none.
         """
+        try:
+            self._draw(method, errors)
+        except Exception as error:  # the result is on the disk; all that is lost is said
+            say_undrawn(self.path.name, error)
+
+    def _draw(self, method: Method, errors: Mapping[str, float | None]) -> None:
         names = method.network.coefficients.unknown
         figure = Figure(figsize=(6.5, 2.6 * len(names) + 0.4), layout="constrained")
         panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]

@@ -111,9 +111,9 @@ class HessianNorm(Measurement):
     def losses(self, method: Method) -> dict[str, ResidualForm]:
         """L_r and L at the method's current parameters."""
         whole = Residuals(method.pde, copy.deepcopy(method.network).double())
-        equation = Residuals(method.pde, whole.network, [term for term in whole.terms if term.region == "interior"])
+        equation = Residuals(method.pde, whole.network, [term for term in whole.terms if term.equation])
         batches = fixed_batches(whole, self.interior, self.conditions)
-        inside = {"interior": batches["interior"]}
+        inside = {region: batches[region] for region in equation.regions}
         weights, normalization = method.settings.weights, self._normalization(method)
         found = {"L_r": ResidualForm(equation, inside, normalization=normalization)}
         if self.whole:

@@ -98,7 +98,7 @@ def loss_at(
     total, start = torch.zeros((), dtype=theta.dtype), 0
     for name, weight in zip(residuals.names, weights.tolist(), strict=True):
         (term,) = (term for term in residuals.terms if term.name == name)
-        count = len(batches[term.region].points) // (2 if term.region == "periodic" else 1)
+        count = len(batches[term.where].points) // (2 if term.region == "periodic" else 1)
         squares = (r[start : start + count] ** 2).sum()
         total = total + weight * (0.5 * squares if normalization == "sum" else squares / count)
         start += count

@@ -115,4 +115,5 @@ def test_mathematics_knows_no_lightning(name: str) -> None:
 def test_problems_know_no_networks_and_no_training(name: str) -> None:
     """Of the network a problem may name streams, of the residual function what it is declared by."""
     known = {m for m in imports(MODULES[name]) if m.startswith(("pinntk.network", "pinntk.residual"))}
-    assert known <= {"pinntk.network.streams", "pinntk.residual.terms"}
+    declared = {f"pinntk.residual.{name}" for name in ("terms", "named", "regions", "shapes", "measurements")}
+    assert known <= {"pinntk.network.streams", *declared}

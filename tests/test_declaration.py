@@ -103,7 +103,7 @@ def test_of_a_pair_of_points_one_number() -> None:
 
 
 def test_every_term_and_its_first_fault() -> None:
-    wrong = Term("one", "initial", ("u_xxx",), vanishing), Term("two", "nowhere", ("u",), vanishing)  # type: ignore[arg-type]
+    wrong = Term("one", "initial", ("u_xxx",), vanishing), Term("two", "nowhere", ("u",), vanishing)
     with pytest.raises(BadInput) as caught:
         check(made(terms=lambda self: (EQUATION, *wrong)))
     lines = sorted(caught.value.messages)

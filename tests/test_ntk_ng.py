@@ -53,7 +53,7 @@ def started(name: str = "burgers", steps: int = 1, **more: Any) -> tuple[NTKNatu
 def counts(method: NTKNaturalGradient) -> list[int]:
     """Residuals of each term."""
     batches = method.batches()
-    return [len(batches[t.region].points) // (2 if t.region == "periodic" else 1) for t in method.residuals.terms]
+    return [len(batches[t.where].points) // (2 if t.region == "periodic" else 1) for t in method.residuals.terms]
 
 
 def scaled(method: NTKNaturalGradient, weights: Tensor) -> tuple[Tensor, Tensor]:

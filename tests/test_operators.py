@@ -184,7 +184,7 @@ def test_residuals_on_streams_are_those_of_the_derivatives_and_of_the_written_eq
     batches = batches_of(pde, residuals)
     found = residuals(batches)
     for term in pde.terms():
-        x = batches[term.region].points
+        x = batches[term.where].points
         values = derivatives(pde, residuals.network, x)
         assert set(term.derivatives) <= set(values)
         assert len(set(term.derivatives)) == len(term.derivatives)

@@ -13,7 +13,8 @@ from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
 from pinntk.pdes.poisson1d import Poisson1D
-from pinntk.residual.points import REGIONS, PointSettings, sample
+from pinntk.residual.named import REGIONS
+from pinntk.residual.points import PointSettings, sample
 
 SAMPLINGS = ["uniform", "latin_hypercube", "sobol", "grid"]
 RANDOM = SAMPLINGS[:3]

@@ -47,7 +47,7 @@ def derivatives(pde: PDE, u: Function, x: Tensor, names: tuple[str, ...]) -> dic
 
 
 def evaluate(pde: PDE, term: Term, u: Function, points: dict[str, Tensor]) -> Tensor:
-    x = points[term.region]
+    x = points[term.where]
     return term.of_derivatives(derivatives(pde, u, x, term.derivatives), *term.fields(x)).detach()
 
 
@@ -182,7 +182,7 @@ def test_terms_are_the_published_equations(
     for term in pde.terms():
         r = evaluate(pde, term, trial, points)
         assert r.abs().max() > 0.1
-        assert torch.allclose(r, expected(term.name, points[term.region]), rtol=1e-12, atol=1e-12), term.name
+        assert torch.allclose(r, expected(term.name, points[term.where]), rtol=1e-12, atol=1e-12), term.name
 
 
 @pytest.mark.parametrize("pde", [pde for pde, _, _ in EQUATIONS], ids=lambda pde: pde.name)
@@ -231,7 +231,7 @@ def test_burgers_reference_annuls_every_term(nu: float, h: float, tolerance: flo
     assert np.abs(u_t - values["u"] * u_x - nu * u_xx).max() > 0.1 * scale
 
     for term in (initial, boundary):
-        points = points_of(pde)[term.region]
+        points = points_of(pde)[term.where]
         exact = torch.from_numpy(references.burgers(points[:, 0], points[:, 1], nu).values)
         assert term.of_derivatives({"u": exact}, *term.fields(points)).abs().max() < 1e-10
 

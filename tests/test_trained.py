@@ -140,7 +140,7 @@ def test_derivatives_and_residuals_of_a_trained_network(cli: Cli, monkeypatch: p
 def test_residuals_of_pairs_are_none_of_points(cli: Cli) -> None:
     cli(*FAST, "pde=convection", "precision=32-true")
     run = pinntk.load(cli.run_folder())
-    line = "residuals: region 'periodic' has pairs of points, no residuals at points; allowed: initial, interior"
+    line = "residuals: region 'periodic' has pairs of points, no residuals at others; allowed: initial, interior"
     with pytest.raises(ValueError, match=line):
         run.residuals([[0.0, 0.0]], "periodic")
     assert run.residuals([[0.0, 0.0]])["residual"].dtype == np.float64

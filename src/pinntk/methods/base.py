@@ -135,7 +135,7 @@ class Method(pl.LightningModule):
                 raise ValueError(
                     f"method.weights.{term}: {pde.name} has no such term; allowed are {', '.join(allowed)}"
                 )
-        if settings.weighting == "ntk" and settings.balance == "blocks" and set(pde.regions()) == {"interior"}:
+        if settings.weighting == "ntk" and settings.balance == "blocks" and all(t.equation for t in pde.terms()):
             raise ValueError(
                 f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation"
                 " (method.balance=blocks); allowed are problems with an initial, boundary or periodic term"
@@ -281,7 +281,8 @@ class Method(pl.LightningModule):
             term = next((name for name in terms if name != "loss"), "loss")
             raise NonFiniteLoss(self.iteration - len(history) + row, term)
         self.latest = dict(zip(names, block[-1].tolist(), strict=True))
-        self.log_figures({**self.latest, **more})
+        estimates = {f"estimate_{name}": value for name, value in self.network.coefficients.estimates().items()}
+        self.log_figures({**self.latest, **more, **estimates})
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Give the run's loggers what has been found at this iteration."""

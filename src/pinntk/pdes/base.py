@@ -16,6 +16,7 @@ from pinntk.common.arrays import Array
 from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
 from pinntk.pdes.reference_file import PartialReference, ReferenceTable, read_reference
 from pinntk.pdes.references import Reference
+from pinntk.residual.named import all_placed
 from pinntk.residual.terms import Problem, Term, periodic, value, vanishing
 
 __all__ = ["EXACT", "PDE", "Array", "ExactPDE", "Term", "periodic", "value", "vanishing"]
@@ -104,12 +105,15 @@ class PDE(Problem):
     def counts_without_effect(self) -> dict[str, str]:
         """Counts among ``points`` that change nothing for this problem -> when they would count, in words."""
         found = {}
-        on = {"interior": ("interior",), "initial": ("initial",), "boundary": ("boundary", "periodic")}
-        for count, regions in on.items():
-            if not set(regions) & set(self.regions()):
-                found[count] = f"counts only with {' or '.join(regions)} terms, and {self.name} has none"
-            elif count != "interior" and len(self.coordinates) == 1:
+        regions = all_placed([term.region for term in self.terms()], self.domain).values()
+        for count, kinds in (("interior", "interior"), ("initial", "initial"), ("boundary", "boundary or periodic")):
+            counted = [region for region in regions if region.counted == count]
+            if not counted:
+                found[count] = f"counts only with {kinds} terms, and {self.name} has none"
+            elif all(region.single for region in counted):
                 found[count] = f"counts only where a face is more than a point, and {self.name} has one dimension"
+        if all(region.name != "interior" for region in regions):
+            found["by_residual"] = f"counts only with terms in the region 'interior', and {self.name} has none"
         return found
 
     def evaluation_axes(self) -> tuple[Array, ...]:

@@ -32,9 +32,9 @@ class Collocation:
     def batches(self, draw: int) -> dict[str, Batch]:
         """The points of a draw by region, on the network's device and in its dtype."""
         if self._current is None or self._current[0] != draw:
-            pde, regions = self.residuals.pde, self.residuals.regions
+            pde, regions = self.residuals.pde, self.residuals.region_of.values()
             drawn = sample(self.settings, pde.coordinates, pde.lower, pde.upper, regions, seed=self.seed, draw=draw)
-            if self.settings.by_residual and draw:
+            if self.settings.by_residual and draw and "interior" in drawn:
                 drawn["interior"] = self._by_residual(drawn["interior"], draw)
             self._keep(draw, drawn)
         assert self._current is not None
@@ -68,7 +68,8 @@ class Collocation:
     def _by_residual(self, interior: Array, draw: int) -> Array:
         """The interior points of a draw, some of them drawn by the size of the residuals at this moment."""
         pde = self.residuals.pde
-        points = candidates(self.settings, pde.lower, pde.upper, seed=self.seed, draw=draw)
+        shape = None if pde.shape is None else self.residuals.region_of["interior"]
+        points = candidates(self.settings, pde.lower, pde.upper, seed=self.seed, draw=draw, shape=shape)
         with torch.no_grad():
             batch = self.residuals.prepare_region("interior", self._placed(points))
             found = self.residuals.of_region("interior", batch).values()

@@ -154,7 +154,7 @@ class ResidualForm(LeastSquares):
         assert self.weighting is not None
         self._due = False
         self.last_traces = traces
-        self.lambdas = self.weighting.lambdas(traces, [term.region for term in self.functions.terms])
+        self.lambdas = self.weighting.lambdas(traces, [term.equation for term in self.functions.terms])
         self._weights = None
 
     def _set_gradient(self, gradient: Tensor) -> None:

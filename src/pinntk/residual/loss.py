@@ -132,7 +132,7 @@ def blocks(
     return [
         (region, block, len(block.points) / len(batch.points) if normalization == "mean" else 1.0)
         for region, batch in batches.items()
-        for block in batch.split(_count(residuals, region, batch), pairs=region == "periodic")
+        for block in batch.split(_count(residuals, region, batch), pairs=residuals.region_of[region].pairs)
     ]
 
 

@@ -201,7 +201,7 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
     network, streams = residuals.network, residuals.streams_of[region]
     record: list[tuple[Tensor, Tensor]] = []
     stacked = network.propagate(batch.inputs, streams, record)
-    pair = 2 if region == "periodic" else 1
+    pair = 2 if residuals.region_of[region].pairs else 1
     found = {}
     for term, fields in zip(residuals.terms_of[region], batch.fields, strict=True):
 

@@ -7,7 +7,9 @@ run to see the points that an uninterrupted one would have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,12 +18,12 @@ from pydantic import Field, StrictInt, model_validator
 from scipy.stats import qmc
 
 from pinntk.common.arrays import Array
-from pinntk.common.errors import allowed
 from pinntk.common.settings import Strict
+from pinntk.residual.named import REGIONS, placed
+from pinntk.residual.regions import Domain, Region
 
 Points = NDArray[Any]
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
-REGIONS = ("interior", "initial", "boundary", "periodic")
 
 
 class PointSettings(Strict):
@@ -36,7 +38,8 @@ class PointSettings(Strict):
     interior: Count = 10_000
     initial: Count = 257
     boundary: Count = 202
-    """On all faces of the domain together; for a periodic problem the number of pairs."""
+    """On all faces of the domain together, of which a single one, "x = lower", takes its share; pairs of a periodic
+    region."""
     sampling: Literal["uniform", "latin_hypercube", "sobol", "grid"] = "uniform"
     """``grid``: cell middles of the regular grid with about the wanted number of points (n^(1/d) per axis, rounded)."""
     resample_every: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -101,17 +104,43 @@ def unit_points(sampling: str, n: int, d: int, rng: np.random.Generator) -> Arra
     return _SAMPLERS[sampling](n, d, rng)
 
 
-def regions_of(coordinates: Sequence[str]) -> tuple[str, ...]:
-    """The regions that a problem with these coordinates has: ``initial`` needs a t, the faces a space coordinate.
+@dataclass(frozen=True)
+class UnitPoints:
+    """Where a region's points of the unit cube come from.
 
     Example::
 
-        >>> regions_of(("x",)), regions_of(("t",))
-        (('interior', 'boundary', 'periodic'), ('interior', 'initial'))
+        >>> unit = UnitPoints("grid", np.random.default_rng(0))
+        >>> unit.grid, unit(3, 1).tolist()
+        (True, [[0.16666666666666666], [0.5], [0.8333333333333334]])
     """
-    space, time = any(c != "t" for c in coordinates), "t" in coordinates
-    has = {"interior": True, "initial": time, "boundary": space, "periodic": space}
-    return tuple(region for region in REGIONS if has[region])
+
+    sampling: str
+    rng: np.random.Generator
+
+    @property
+    def grid(self) -> bool:
+        return self.sampling == "grid"
+
+    def __call__(self, n: int, d: int) -> Array:
+        return unit_points(self.sampling, n, d, self.rng)
+
+
+def draw_region(region: Region, n: int, sampling: str, *, seed: int, draw: int) -> Array:
+    """About n points, or pairs of points, of a region: a function of its name, seed and draw, (N, d) float64.
+
+    Example::
+
+        >>> from pinntk.residual.named import placed
+        >>> from pinntk.residual.regions import Domain
+        >>> face = placed("x = upper", Domain(("x", "t"), (0.0, 0.0), (3.0, 1.0)))
+        >>> draw_region(face, 2, "grid", seed=0, draw=0).tolist()
+        [[3.0, 0.25], [3.0, 0.75]]
+    """
+    name = region.name
+    # Python's own hash of a text is another in every process. The first numbers are taken, those of candidates too.
+    key = REGIONS.index(name) if name in REGIONS else len(REGIONS) + 2 + zlib.crc32(name.encode())
+    return region.draw(n, UnitPoints(sampling, np.random.default_rng([seed, draw, key])))
 
 
 def sample(
@@ -119,31 +148,29 @@ def sample(
     coordinates: Sequence[str],
     lower: Sequence[float],
     upper: Sequence[float],
-    regions: Sequence[str],
+    regions: Iterable[str | Region],
     *,
     seed: int,
     draw: int = 0,
 ) -> dict[str, Array]:
     """Draw the points of each region.
 
-    Regions: ``interior`` (the box), ``initial`` (the face t = lower), ``boundary`` (both faces of every space
-    coordinate, the points dealt out evenly) and ``periodic``: pairs of points on the two faces of the first space
-    coordinate, n on the lower face followed by their n images on the upper one. Where t stands among the coordinates
-    changes the columns, not the points.
+    Where t stands among the coordinates changes the columns, not the points.
 
     Args:
         settings: counts and kind of sampling.
         coordinates: their names; ``t`` is the time.
         lower, upper: the box.
-        regions: which regions to draw.
+        regions: which to draw: names of those of the box (`pinntk.residual.named.regions_of`), or objects as they are
+            in the problem.
         seed: of the run.
         draw: number of the draw; every (seed, draw) is a stream of its own.
 
     Returns:
-        region -> (n, d) float64.
+        name of the region -> (n, d) float64.
 
     Raises:
-        ValueError: a region is not one of `regions_of`.
+        ValueError: a region is not one of the box's.
 
     Example::
 
@@ -154,49 +181,31 @@ def sample(
         >>> drawn["periodic"].tolist()  # two points and their images
         [[-1.0, 0.25], [-1.0, 0.75], [1.0, 0.25], [1.0, 0.75]]
     """
-    known = regions_of(coordinates)
-    if unknown := [region for region in regions if region not in known]:
-        raise ValueError(f"region {unknown[0]!r}: {allowed(unknown[0], known)}")
-    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    d = len(coordinates)
-    space = [c for c in range(d) if coordinates[c] != "t"]
-    time = [c for c in range(d) if coordinates[c] == "t"]
-
-    def face(fixed: dict[int, float], n: int, rng: np.random.Generator) -> Array:
-        """n points of the box with the given coordinates held; a face that is one point is that point."""
-        free = [c for c in [*space, *time] if c not in fixed]
-        unit = unit_points(settings.sampling, n, len(free), rng) if free else np.zeros((1, 0))
-        points = np.empty((len(unit), d))
-        for c, value in fixed.items():
-            points[:, c] = value
-        points[:, free] = low[free] + (high - low)[free] * unit
-        return points
-
-    drawn: dict[str, Array] = {}
-    for region in regions:
-        rng = np.random.default_rng([seed, draw, REGIONS.index(region)])
-        if region == "interior":
-            drawn[region] = face({}, settings.interior, rng)
-        elif region == "initial":
-            drawn[region] = face({c: low[c] for c in time}, settings.initial, rng)
-        elif region == "boundary":
-            faces = [(c, side[c]) for c in space for side in (low, high)]
-            share, rest = divmod(settings.boundary, len(faces))
-            counts = [max(1, share + (i < rest)) for i in range(len(faces))]
-            drawn[region] = np.concatenate([face({c: v}, n, rng) for (c, v), n in zip(faces, counts, strict=True)])
-        else:
-            c = space[0]
-            first = face({c: low[c]}, settings.boundary, rng)
-            image = first.copy()
-            image[:, c] = high[c]
-            drawn[region] = np.concatenate([first, image])
-    return drawn
+    box = Domain(tuple(coordinates), tuple(lower), tuple(upper))
+    found = [region if isinstance(region, Region) else placed(region, box) for region in regions]
+    return {
+        region.name: draw_region(region, region.count(settings), settings.sampling, seed=seed, draw=draw)
+        for region in found
+    }
 
 
 def candidates(
-    settings: PointSettings, lower: Sequence[float], upper: Sequence[float], *, seed: int, draw: int
+    settings: PointSettings,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    *,
+    seed: int,
+    draw: int,
+    shape: Region | None = None,
 ) -> Array:
     """Interior points among which ``by_residual`` draws: (`CANDIDATES` times their number, d), uniform.
+
+    Args:
+        settings: which share of how many.
+        lower, upper: the box.
+        seed: of the run.
+        draw: number of the draw.
+        shape: the interior of a domain that is not the box.
 
     Example::
 
@@ -204,9 +213,12 @@ def candidates(
         >>> points.shape, bool(((points >= 2) & (points < 3)).all())
         ((40, 1), True)
     """
-    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     count = CANDIDATES * settings.count_by_residual(settings.interior)
-    return low + (high - low) * np.random.default_rng([seed, draw, len(REGIONS)]).random((count, len(low)))
+    rng = np.random.default_rng([seed, draw, len(REGIONS)])
+    if shape is not None:
+        return shape.draw(count, UnitPoints("uniform", rng))
+    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    return low + (high - low) * rng.random((count, len(low)))
 
 
 def redrawn(drawn: Points, among: Points, size: Array, count: int, *, seed: int, draw: int) -> Points:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from pinntk.network import Inputs, Network
 from pinntk.network.streams import Streams
-from pinntk.residual.points import PointSettings, sample
+from pinntk.residual.named import all_placed
+from pinntk.residual.points import draw_region
+from pinntk.residual.regions import Region
 from pinntk.residual.terms import Problem, Term
 
 Normalization = Literal["sum", "mean"]
@@ -43,11 +45,11 @@ class Batch:
     """
 
     points: Tensor
-    """(N, d); for a periodic region N/2 points and their N/2 images."""
+    """(N, d); for a region of pairs N/2 points and their N/2 images."""
     inputs: Inputs
     """What `Network.prepare` makes of them."""
     fields: tuple[tuple[Tensor, ...], ...]
-    """Per term of the region: the problem's data at the points."""
+    """Per term of the region: the region's data and the problem's at the points."""
 
     def split(self, count: int, *, pairs: bool = False) -> list[Batch]:
         """Blocks of as many points each, up to one.
@@ -62,15 +64,12 @@ class Batch:
         chunks = (
             [c.T.reshape(-1) for c in rows.view(2, -1).T.tensor_split(count)] if pairs else rows.tensor_split(count)
         )
-        return [
-            Batch(
-                self.points[chunk],
-                self.inputs.rows(chunk),
-                tuple(tuple(field[chunk] for field in fields) for fields in self.fields),
-            )
-            for chunk in chunks
-            if len(chunk)
-        ]
+        return [self.rows(chunk) for chunk in chunks if len(chunk)]
+
+    def rows(self, rows: Tensor) -> Batch:
+        """Some of the points, (n,) numbers."""
+        fields = tuple(tuple(field[rows] for field in fields) for fields in self.fields)
+        return Batch(self.points[rows], self.inputs.rows(rows), fields)
 
 
 class Residuals:
@@ -101,9 +100,10 @@ class Residuals:
         self.network = network
         self.terms: tuple[Term, ...] = tuple(terms) if terms is not None else left(pde, network)
         self.names = tuple(term.name for term in self.terms)
-        self.regions = tuple(dict.fromkeys(term.region for term in self.terms))
+        self.region_of: dict[str, Region] = all_placed([term.region for term in self.terms], pde.domain)
+        self.regions = tuple(self.region_of)
         self.terms_of: dict[str, list[Term]] = {
-            region: [t for t in self.terms if t.region == region] for region in self.regions
+            region: [t for t in self.terms if t.where == region] for region in self.regions
         }
         self.streams_of: dict[str, Streams] = {
             region: network.wanting(*(s for t in terms for s in t.streams)) for region, terms in self.terms_of.items()
@@ -116,11 +116,17 @@ class Residuals:
     def prepare_region(self, region: str, points: Tensor) -> Batch:
         """The same for the points of one region, (N, d)."""
         with torch.no_grad():
+            known, streams = self.region_of[region].data(points), self.streams_of[region]
+            normals = self._normals(region, points) if any(output.normal for output in streams.outputs) else None
             return Batch(
                 points,
-                self.network.prepare(points, self.streams_of[region]),
-                tuple(_placed(term.fields(points), points) for term in self.terms_of[region]),
+                self.network.prepare(points, streams, normals),
+                tuple(_placed((*known, *term.fields(points)), points) for term in self.terms_of[region]),
             )
+
+    def _normals(self, region: str, points: Tensor) -> Tensor | None:
+        found = self.region_of[region].normals(points.double().cpu().numpy())
+        return None if found is None else torch.from_numpy(found).to(points.device)
 
     def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Residuals by term, each of shape (number of the term's residuals,), in the order of the problem's terms."""
@@ -172,17 +178,16 @@ def left(pde: Problem, network: Network) -> tuple[Term, ...]:
         return pde.terms()
     terms = pde.terms()
     trial = copy.deepcopy(network).double()
-    conditions = tuple(dict.fromkeys(term.region for term in terms if term.region != "interior"))
-    settings = PointSettings(initial=POINTS, boundary=POINTS)
-    drawn = sample(settings, pde.coordinates, pde.lower, pde.upper, conditions, seed=0)
-    points = {region: torch.from_numpy(x).to(next(trial.parameters())) for region, x in drawn.items()}
-    generator = torch.Generator().manual_seed(0)
-    size: dict[str, float] = dict.fromkeys((term.name for term in terms), math.inf)
-    for number in range(2):
-        theta = torch.randn(len(trial.vector()), generator=generator, dtype=torch.float64)
-        trial.assign(theta.to(next(trial.parameters())))
-        residuals = Residuals(pde, trial, [term for term in terms if term.region != "interior"])
+    like = next(trial.parameters())
+    residuals = Residuals(pde, trial, [term for term in terms if not term.equation])
+    drawn = {
+        name: draw_region(region, POINTS, "uniform", seed=0, draw=0) for name, region in residuals.region_of.items()
+    }
+    batches = residuals.prepare({name: torch.from_numpy(x).to(like) for name, x in drawn.items()})
+    generator, size = torch.Generator().manual_seed(0), dict.fromkeys(residuals.names, 0.0)
+    for _ in range(2):
+        trial.assign(torch.randn(len(trial.vector()), generator=generator, dtype=torch.float64).to(like))
         with torch.no_grad():
-            for name, r in residuals(residuals.prepare(points)).items():
-                size[name] = float(r.abs().max()) if number == 0 else max(size[name], float(r.abs().max()))
-    return tuple(term for term in terms if not size[term.name] <= SATISFIED)
+            for name, r in residuals(batches).items():
+                size[name] = max(size[name], float(r.abs().max()))
+    return tuple(term for term in terms if not size.get(term.name, math.inf) <= SATISFIED)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from pinntk.common.settings import Strict
 from pinntk.network import Ansatz, Unknown
 from pinntk.network.settings import Feature
 from pinntk.network.streams import Operator
-
-Region = Literal["interior", "initial", "boundary", "periodic"]
+from pinntk.residual.named import all_placed, name_of
+from pinntk.residual.regions import Domain, Region
+from pinntk.residual.shapes import Shape
 
 
 def no_fields(x: Tensor) -> tuple[Tensor, ...]:
@@ -37,11 +40,14 @@ class Term:
         >>> values = {"u_t": torch.tensor([3.0]), "u_xx": torch.tensor([4.0])}
         >>> term.of_derivatives(values, *term.fields(torch.tensor([[0.25, 0.0]]))).tolist()  # u_t - u_xx/2 - x
         [0.75]
+        >>> Term("inlet", "x=lower", ("u",), prescribed("u"), lambda x: (x[:, 1],)).where  # u = t on a face
+        'x = lower'
     """
 
     name: str
-    region: Region
-    """Where it is evaluated; "interior" terms make up L_r, all others L_b."""
+    region: str | Region
+    """Where it is evaluated: one of `pinntk.residual.named.regions_of`, or an object. Terms in the interior, and on
+    regions that say so, make up L_r, all others L_b."""
     streams: tuple[str | Operator, ...]
     """The streams of the network that it uses: "u", "u_x", "u_xx" ..., or linear operators."""
     residual: Callable[..., Tensor]
@@ -56,6 +62,16 @@ class Term:
         return tuple(s if isinstance(s, str) else s.name for s in self.streams)
 
     @property
+    def where(self) -> str:
+        """The name of its region, under which its points stand."""
+        return name_of(self.region)
+
+    @property
+    def equation(self) -> bool:
+        """Whether it belongs to L_r."""
+        return self.region.equation if isinstance(self.region, Region) else self.where == "interior"
+
+    @property
     def derivatives(self) -> tuple[str, ...]:
         """Names of u and its derivatives behind the streams, operators taken apart."""
         names = [[s] if isinstance(s, str) else list(s.coefficients) for s in self.streams]
@@ -67,8 +83,46 @@ class Term:
         return self.residual({**values, **operators}, *fields)
 
 
+def prescribed(stream: str) -> Callable[..., Tensor]:
+    """The residual function of a stream with prescribed values: stream - data.
+
+    Example::
+
+        >>> prescribed("u_x")({"u_x": torch.tensor([3.0])}, torch.tensor([1.0])).tolist()
+        [2.0]
+    """
+    return lambda values, data: values[stream] - data
+
+
+def zero(stream: str) -> Callable[..., Tensor]:
+    """The residual function of a stream that vanishes.
+
+    Example::
+
+        >>> zero("u_x")({"u_x": torch.tensor([3.0])}).tolist()
+        [3.0]
+    """
+    return lambda values: values[stream]
+
+
+def jump(stream: str) -> Callable[..., Tensor]:
+    """The residual function of a stream that is the same at both points of a pair: at the first minus at its image.
+
+    Example::
+
+        >>> jump("u_x")({"u_x": torch.tensor([5.0, 7.0, 4.0, 9.0])}).tolist()  # two points, then their images
+        [1.0, -2.0]
+    """
+
+    def residual(values: Mapping[str, Tensor]) -> Tensor:
+        lower, upper = values[stream].chunk(2)
+        return lower - upper
+
+    return residual
+
+
 def periodic(values: dict[str, Tensor]) -> Tensor:
-    """Residual of a periodic condition: u on the lower face minus u at the image on the upper one.
+    """`jump` of u.
 
     Example::
 
@@ -80,7 +134,7 @@ def periodic(values: dict[str, Tensor]) -> Tensor:
 
 
 def value(values: dict[str, Tensor], data: Tensor) -> Tensor:
-    """Residual of a prescribed value: u - data.
+    """`prescribed` of u: u - data.
 
     Example::
 
@@ -91,7 +145,7 @@ def value(values: dict[str, Tensor], data: Tensor) -> Tensor:
 
 
 def vanishing(values: dict[str, Tensor]) -> Tensor:
-    """Residual of u = 0.
+    """`zero` of u: residual of u = 0.
 
     Example::
 
@@ -105,7 +159,8 @@ class Problem(Strict, ABC):
     """A box and residual terms in it: all that kernels, losses and Hessians know of a problem.
 
     Class attributes: ``name``; ``coordinates``, of which t, where there is one, is the time; ``lower`` and ``upper``,
-    the box; ``fields``, the unknowns. What else a subclass has are its coefficients.
+    the box; ``fields``, the unknowns; ``shape``, the domain in space where it is not all of the box. What else a
+    subclass has are its coefficients.
 
     Example::
 
@@ -125,15 +180,29 @@ class Problem(Strict, ABC):
     fields: ClassVar[tuple[str, ...]] = ("u",)
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
-    fields: ClassVar[tuple[str, ...]] = ("u",)
+    shape: ClassVar[Shape | None] = None
 
     @abstractmethod
     def terms(self) -> tuple[Term, ...]:
         """The residual terms, in the order in which they stand in the residual vector."""
 
-    def regions(self) -> tuple[Region, ...]:
-        """The regions on which terms live."""
-        return tuple(dict.fromkeys(term.region for term in self.terms()))
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions on which terms live."""
+        return tuple(dict.fromkeys(term.where for term in self.terms()))
+
+    @property
+    def domain(self) -> Domain:
+        """Where the regions of its terms are."""
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        folder = None if file is None else Path(file).parent
+        return Domain(self.coordinates, self.lower, self.upper, self.shape, folder)
+
+    def digests(self) -> dict[str, str]:
+        """Of the data on its terms' regions that no coefficient names, as measurements, by term."""
+        terms = self.terms()
+        regions = all_placed([term.region for term in terms], self.domain)
+        found = {term.name: regions[term.where].digest for term in terms}
+        return {name: digest for name, digest in found.items() if digest is not None}
 
     # --- hard conditions: u = lift + factor N ------------------------------------------------------------------------
 

@@ -51,7 +51,6 @@ class TraceWeighting:
         """Whether the traces are looked at before this iteration, the first with other points where ``drawn``."""
         return drawn if self.every is None else iteration % self.every == 0
 
-    def lambdas(self, traces: Tensor, regions: Sequence[str]) -> Tensor:
-        """The terms' factors, (T,), from their traces, (T,), and regions."""
-        interior = torch.tensor([region == "interior" for region in regions], device=traces.device)
-        return balanced(traces, interior, self.balance)
+    def lambdas(self, traces: Tensor, equation: Sequence[bool]) -> Tensor:
+        """The terms' factors, (T,), from their traces, (T,), and which of them belong to the equation."""
+        return balanced(traces, torch.tensor(equation, device=traces.device), self.balance)

@@ -17,6 +17,8 @@ from pinntk.common.fingerprint import fingerprint
 from pinntk.methods import Method
 from pinntk.pdes import PDE, PartialReference
 from pinntk.pdes.references import Reference
+from pinntk.residual.form import ResidualForm
+from pinntk.residual.uncertainty import standard_errors
 from pinntk.runs.published import METHODS, TABLE_2
 from pinntk.runs.settings import RunSettings
 
@@ -74,7 +76,27 @@ def describe(
         "git": git_revision(),
         "fingerprint": fingerprint(type(settings.pde), settings.method_class),
         "method_figures": figures(method, reference) if status == "completed" else {},
+        **({"estimates": estimates(method)} if method.network.coefficients.unknown else {}),
     }
+
+
+def estimates(method: Method) -> dict[str, dict[str, Any]]:
+    """The unknown coefficients by name: value and standard error, null with a reason where there is none."""
+    found: dict[str, dict[str, Any]] = {
+        name: {"value": value, "standard_error": None}
+        for name, value in method.network.coefficients.estimates().items()
+    }
+    residuals = method.residuals
+    measured = [term.name for term in residuals.terms if residuals.region_of[term.where].whole]
+    try:
+        if not isinstance(method.objective, ResidualForm):
+            raise ValueError("not a loss of residuals")
+        for name, error in standard_errors(method.objective, measured).items():
+            found[name]["standard_error"] = error if math.isfinite(error) else None
+    except (RuntimeError, ValueError) as error:
+        for one in found.values():
+            one["reason"] = str(error).strip().split("\n")[0]
+    return found
 
 
 def figures(method: Method, reference: Reference | None) -> dict[str, Any]:
@@ -119,6 +141,12 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     if by_field := result.get("l2re_by_field"):
         each = ", ".join(f"{name} {_error(error, 'not known')}" for name, error in by_field.items())
         lines.append(f"{'':<12}{each}")
+    for name, found in result.get("estimates", {}).items():
+        error = found["standard_error"]
+        spread = (
+            f"± {error:.2g} (standard error)" if error is not None else f"({found.get('reason', 'no standard error')})"
+        )
+        lines.append(f"{name:<12}{found['value']:.6g} {spread}")
     lines += _published(pde)
     found = result["method_figures"]
     if "discrete_l2re" in found:

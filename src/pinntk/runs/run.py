@@ -16,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from pinntk.callbacks import ErrorAgainstReference, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.callbacks import ErrorAgainstReference, Estimates, Progress, SolutionPlot, TimedCheckpoint
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.discrete.preconditioner import PreconditionerError
@@ -169,6 +169,7 @@ def _fit(
     solution = SolutionPlot(folder.path, reference, settings.evaluate_every)
     stop = StopOnSignal()
     callbacks = instances(settings, "callbacks", folder, iteration or 0)
+    estimates = Estimates(folder.path) if method.network.coefficients.unknown else None
     trainer = make_trainer(
         settings,
         folder,
@@ -176,6 +177,7 @@ def _fit(
             stop,
             error,
             *callbacks.values(),
+            *([estimates] if estimates is not None else []),
             # After those that measure, so that it saves what they measured.
             TimedCheckpoint(folder.checkpoint, settings.checkpoint.every_seconds),
             Progress(error, folder.path / PROGRESS),
@@ -201,6 +203,8 @@ def _fit(
         say(f"failed: {failure}: {folder.path}")
         return result, 1
     solution.write(method)  # only now: nothing that a picture does may cost the result
+    if estimates is not None:
+        estimates.write(method, {name: found["standard_error"] for name, found in result["estimates"].items()})
     if status == "interrupted":
         without = " without overwrite=true" if settings.overwrite else ""
         say(f"interrupted at iteration {method.iteration}; the same command{without} goes on from there: {folder.path}")

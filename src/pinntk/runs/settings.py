@@ -24,9 +24,11 @@ from pinntk.common.errors import BadInput
 from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
-from pinntk.network import DTYPES, Features, NetworkSettings, Unknown, completed
+from pinntk.network import DTYPES, Features, Network, NetworkSettings, Unknown, completed
 from pinntk.pdes import PDE, declaration
 from pinntk.residual.points import PointSettings
+from pinntk.residual.residuals import left
+from pinntk.residual.terms import Term
 from pinntk.runs.components import component, validated
 from pinntk.runs.folder import CHECKPOINT, check_writable
 from pinntk.runs.validation import errors_of
@@ -140,6 +142,7 @@ class RunSettings(Strict, strict=True):
             lambda: self.method_class.check_size(self.method, self._parameters()),
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
+            self._check_hard,
             lambda: self.pde.check_periods(completed(self.network, self.pde).periods()),
         ]
         for check in checks:
@@ -168,9 +171,36 @@ class RunSettings(Strict, strict=True):
                 " this run has one; allowed is 0, or a resample_every (of points or of a phase) below the steps"
             )
 
+    def _check_hard(self) -> None:
+        """ValueError where the network cannot have hard conditions, or they leave nothing to weigh."""
+        if not self.network.hard:
+            return
+        if self.pde.ansatz() is None:
+            raise ValueError(
+                f"network.hard=true: {self.pde.name} has no lift or factor for it; allowed is false, or a problem with one"
+            )
+        balanced = self.method.weighting == "ntk" and self.method.balance == "blocks"
+        if balanced and all(term.equation for term in self._trained_terms):
+            raise ValueError(
+                f"method.balance=blocks: with network.hard=true {self.pde.name} has no conditions with which to balance"
+                " its equation; allowed is network.hard=false"
+            )
+
+    @property
+    def _trained_terms(self) -> tuple[Term, ...]:
+        """Those that a network does not satisfy exactly."""
+        return left(self.pde, Network.of(self.pde, self.network))
+
     def without_effect(self) -> dict[str, str]:
         """Keys that change nothing in this run -> when they would count, in words."""
         found = self.method_class.without_effect(self.pde, self.method, self.points)
+        if self.network.hard:
+            trained = {term.name for term in self._trained_terms}
+            satisfied = [term.name for term in self.pde.terms() if term.name not in trained]
+            found |= {
+                f"method.weights.{name}": f"counts only with network.hard=false: {name} holds exactly"
+                for name in satisfied
+            }
         if not self.method_class.discrete and "conditioning" not in self.callbacks:
             found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
         return found
@@ -204,7 +234,8 @@ class RunSettings(Strict, strict=True):
         """A short hash of everything that affects the result except the seed.
 
         Not in it: budget's name, log and evaluation intervals, checkpoints, callbacks, loggers, folders. ``init_from``
-        enters by the content of its checkpoint, so that another state of the same run is another setting.
+        enters by the content of its checkpoint, so that another state of the same run is another setting; measurements
+        by their values, wherever their file is.
 
         Args:
             threads: in the place of ``cores``, as on another machine.
@@ -224,6 +255,8 @@ class RunSettings(Strict, strict=True):
         if self.init_from is not None:
             with self.initial_checkpoint.open("rb") as file:
                 identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
+        if digests := self.pde.digests():
+            identity["data"] = digests
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 

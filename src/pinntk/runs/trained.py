@@ -20,8 +20,8 @@ from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.methods import Method
 from pinntk.methods.late import adopt
 from pinntk.network.network import PREDICT_ELEMENTS, PREDICT_ROWS
-from pinntk.network.streams import Streams
 from pinntk.pdes import PDE
+from pinntk.residual.named import all_placed
 from pinntk.residual.residuals import Residuals
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint
 from pinntk.runs.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
@@ -29,10 +29,6 @@ from pinntk.runs.settings import RunSettings
 
 UNWATCHED: dict[str, Any] = {"accept_edits": False, "callbacks": {}, "logger": {}}
 """What watched the training does not matter to its network, and need not be there; nor whether edits were accepted."""
-
-
-BOUND = {"periodic": "pairs of points"}
-"""Regions whose residuals are not functions of one point -> of what they are."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class TrainedRun:
 
         Args:
             points: (n, d), in the order of ``pde.coordinates``.
-            names: of streams, as a term names them: "u", "u_x", "u_xx".
+            names: of streams, as a term names them: "u", "u_x", "v_xxt".
 
         Returns:
             By name, (n,), float64.
@@ -83,7 +79,8 @@ class TrainedRun:
         x = self._points(points)
         if not names:
             raise ValueError("derivatives: came no name; allowed is at least one, as 'u_x'")
-        network, streams = self.method.network, Streams(names, self.pde.coordinates)
+        network = self.method.network
+        streams = network.wanting(*names)
 
         def of(part: Tensor) -> dict[str, Tensor]:
             found = network.streams(part, streams)
@@ -111,12 +108,17 @@ class TrainedRun:
             r = run.residuals(run.pde.evaluation_points())["residual"]
         """
         x = self._points(points)
-        free = [name for name in self.pde.regions() if name not in BOUND]
+        everything = self.pde.terms()
+        known = all_placed([term.region for term in everything], self.pde.domain)
+        free = [name for name, one in known.items() if not one.pairs and not one.whole]
         if region not in free:
-            why = f" has {BOUND[region]}, no residuals at points" if region in BOUND else ""
+            why = ""
+            if region in known:
+                why = (
+                    f" has {'pairs of points' if known[region].pairs else 'points of its own'}, no residuals at others"
+                )
             raise ValueError(f"residuals: region {region!r}{why}; {allowed(region, free)}")
-        terms = [term for term in self.pde.terms() if term.region == region]
-        residuals = Residuals(self.pde, self.method.network, terms)
+        residuals = Residuals(self.pde, self.method.network, [term for term in everything if term.where == region])
 
         def of(part: Tensor) -> dict[str, Tensor]:
             return residuals.of_region(region, residuals.prepare_region(region, part))

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pinntk.common.errors import BadInput, allowed
+from pinntk.common.errors import BadInput
 from pinntk.pdes.base import PDE, ExactPDE, Term
 from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number, one_line
+from pinntk.pdes.declaration.regions import outside, placed_terms, shape_faults
 from pinntk.pdes.declaration.terms import term_faults
-from pinntk.residual.points import regions_of
 
 METRICS = (
     "iteration loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
@@ -46,7 +46,7 @@ def check(pde: PDE, dtype: torch.dtype = torch.float64, device: torch.device | s
         what = "letters, digits and . _ - (it names the run's folder)"
         raise BadInput(f"pde: {type(pde).__qualname__}.name={name!r}; allowed are {what}")
     try:
-        faults = list(_box(pde))
+        faults = list(_box(pde)) or list(shape_faults(pde))
         if not faults:  # all else needs the box
             faults = [*_evaluation(pde), *_terms(pde, dtype, device)]
     except ValueError as error:  # the problem's own, about its coefficients
@@ -113,10 +113,8 @@ def _evaluation(pde: PDE) -> Iterator[str]:
     elif not np.array_equal(points, again):
         yield "evaluation_points() came with other points when asked again; allowed are always the same"
     else:
-        low, high = np.array(pde.lower, dtype=np.float64), np.array(pde.upper, dtype=np.float64)
-        inside = (np.abs(points - (low + high) / 2) <= (high - low) * (0.5 + 1e-9)).all(axis=1)
-        if not inside.all():
-            yield f"evaluation_points() came with {points[~inside][0].tolist()}; allowed are points of the box"
+        if len(far := outside(pde, points)):
+            yield f"evaluation_points() came with {far[0].tolist()}; allowed are points of the box"
 
 
 def _terms(pde: PDE, dtype: torch.dtype, device: torch.device | str) -> Iterator[str]:
@@ -135,11 +133,9 @@ def _terms(pde: PDE, dtype: torch.dtype, device: torch.device | str) -> Iterator
             yield f"term {term.name!r}: a figure of every run's own has this name; allowed are others"
         elif term.name in [other.name for other in terms[:k]]:
             yield f"term {term.name!r}: two terms have this name; allowed are names that differ"
-    known = regions_of(pde.coordinates)
-    placed = [term for term in terms if term.region in known]
-    for term in terms:
-        if term.region not in known:
-            yield f"term {term.name!r}: region {term.region!r}; {allowed(str(term.region), known)}"
-    if len(placed) == len(terms) and all(term.region != "interior" for term in terms):
-        yield "terms() has none in the region 'interior'; allowed is at least one, the equation"
-    yield from term_faults(pde, placed, dtype, device)
+    faults: list[str] = []
+    placed, regions = placed_terms(pde, terms, faults)
+    yield from faults
+    if len(placed) == len(terms) and not any(term.equation for term in terms):
+        yield "terms() has none in the region 'interior' or another of the equation; allowed is at least one"
+    yield from term_faults(pde, placed, regions, dtype, device)

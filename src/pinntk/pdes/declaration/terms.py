@@ -18,45 +18,49 @@ from pinntk.network import Network, NetworkSettings
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number
-from pinntk.residual.points import PointSettings, sample
+from pinntk.pdes.declaration.regions import POINTS
+from pinntk.residual.points import draw_region
+from pinntk.residual.regions import Region
 from pinntk.residual.residuals import Batch, Residuals
 
-POINTS = 32
-"""On which a term is evaluated; of a periodic region as many pairs."""
 
-
-def term_faults(pde: PDE, terms: Sequence[Term], dtype: torch.dtype, device: torch.device | str) -> Iterator[str]:
+def term_faults(
+    pde: PDE,
+    terms: Sequence[Term],
+    regions: Mapping[str, Region],
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Iterator[str]:
     """The first fault of each term, and what does not go together in a region.
 
     Args:
         pde: the problem.
-        terms: of it, in regions that it has.
+        terms: of it.
+        regions: in which they are, by name.
         dtype, device: of the run.
     """
     network = Network.of(pde, NetworkSettings(width=8, depth=2), dtype=dtype).to(device)
-    counts = PointSettings(interior=POINTS, initial=POINTS, boundary=POINTS)
-    regions = dict.fromkeys(term.region for term in terms)
-    drawn = sample(counts, pde.coordinates, pde.lower, pde.upper, tuple(regions), seed=0)
-    for region in regions:
+    for name, region in regions.items():
         together: list[str | Operator] = []
-        for term in (term for term in terms if term.region == region):
+        points = torch.from_numpy(draw_region(region, POINTS, "uniform", seed=0, draw=0)).to(device, dtype)
+        for term in (term for term in terms if term.where == name):
             try:
-                _Evaluation(pde, network, term, torch.from_numpy(drawn[region]).to(device, dtype)).check()
+                _Evaluation(pde, network, term, region, points).check()
                 together += term.streams
             except Fault as fault:
                 yield f"term {term.name!r}: {fault}"
         try:
             network.wanting(*together)
         except ValueError as error:  # streams that are right in each term
-            yield f"region {region!r}: {error}"
+            yield f"region {name!r}: {error}"
 
 
 class _Evaluation:
     """A term at points (N, d), with nothing but the streams that it asks for."""
 
-    def __init__(self, pde: PDE, network: Network, term: Term, points: Tensor) -> None:
+    def __init__(self, pde: PDE, network: Network, term: Term, region: Region, points: Tensor) -> None:
         self.pde, self.network, self.term, self.points = pde, network, term, points
-        self.pairs = term.region == "periodic"
+        self.pairs, self.whole = region.pairs, region.whole
         self.count = len(points) // 2 if self.pairs else len(points)
 
     def check(self) -> None:
@@ -64,7 +68,7 @@ class _Evaluation:
         self._check_streams()
         self.residuals = Residuals(self.pde, self.network, [self.term])
         fields = self._check_fields()
-        batch = self.residuals.prepare_region(self.term.region, self.points)
+        batch = self.residuals.prepare_region(self.term.where, self.points)
         r, streams = self._evaluate(batch)
         self._check_shape(r, fields)
         if not r.isfinite().all():
@@ -81,7 +85,7 @@ class _Evaluation:
             )
         if not torch.autograd.grad(r.sum(), streams)[0].isfinite().all():
             raise Fault("its residual has a derivative that is not finite; allowed are finite ones")
-        self._check_own_point(r.detach())
+        self._check_own_point(batch, r.detach())
 
     def _check_streams(self) -> None:
         term, coordinates = self.term, self.pde.coordinates
@@ -121,12 +125,10 @@ class _Evaluation:
 
     def _evaluate(self, batch: Batch, *, leaf: bool = True) -> tuple[Any, Tensor]:
         """The residual, and the streams of u: a leaf of its graph, or constants."""
-        streams = self.network.propagate(batch.inputs, self.residuals.streams_of[self.term.region]).detach()
+        streams = self.network.propagate(batch.inputs, self.residuals.streams_of[self.term.where]).detach()
         streams.requires_grad_(leaf)
         try:
-            found = called(
-                self.pde, "its residual", lambda: self.residuals.of_streams(self.term.region, batch, streams)
-            )
+            found = called(self.pde, "its residual", lambda: self.residuals.of_streams(self.term.where, batch, streams))
         except Fault as fault:
             if isinstance(fault.__cause__, KeyError):
                 names = ", ".join(s if isinstance(s, str) else s.name for s in self.term.streams)
@@ -146,13 +148,15 @@ class _Evaluation:
             came, wanted = (f"{x.dtype} on {x.device.type}" for x in (r, points))
             raise Fault(f"its residual came as {came}; allowed is {wanted}, as the streams are: table.to(u)")
 
-    def _check_own_point(self, r: Tensor) -> None:
+    def _check_own_point(self, batch: Batch, r: Tensor) -> None:
         """Every second point alone, as a block of a loss has some of them alone."""
         rows = torch.arange(1, self.count, 2, device=r.device)
         if not len(rows):
             return
         both = torch.cat([rows, rows + self.count]) if self.pairs else rows
-        alone = self._evaluate(self.residuals.prepare_region(self.term.region, self.points[both]))[0].detach()
+        # Data that belong to all points of a region are taken apart with them.
+        few = batch.rows(both) if self.whole else self.residuals.prepare_region(self.term.where, self.points[both])
+        alone = self._evaluate(few)[0].detach()
         tolerance = torch.finfo(r.dtype).eps ** 0.5 * float(r.abs().max())
         if alone.shape != rows.shape or float((alone - r[rows]).abs().max()) > tolerance:
             raise Fault(
