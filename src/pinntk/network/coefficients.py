@@ -84,7 +84,7 @@ class Coefficients(nn.Module):
     def slope(self, name: str) -> Tensor | float:
         """The derivative of an unknown number by its parameter."""
         given = self.given[name]
-        return self.trained[name].exp() if isinstance(given, Unknown) and given.positive else 1.0
+        return self.trained[name].detach().exp() if isinstance(given, Unknown) and given.positive else 1.0
 
     def columns(self, names: Sequence[str], cotangents: Tensor, like: Tensor) -> list[Tensor]:
         """``dr_i`` by each of the parameters, (N,).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,10 +102,14 @@ class PDE(Problem):
         """
         return
 
-    def counts_without_effect(self) -> dict[str, str]:
-        """Counts among ``points`` that change nothing for this problem -> when they would count, in words."""
+    def counts_without_effect(self, terms: Sequence[Term] | None = None) -> dict[str, str]:
+        """Counts among ``points`` that change nothing for this problem -> when they would count, in words.
+
+        Args:
+            terms: those that are trained; None: all.
+        """
         found = {}
-        regions = all_placed([term.region for term in self.terms()], self.domain).values()
+        regions = all_placed([t.region for t in (self.terms() if terms is None else terms)], self.domain).values()
         for count, kinds in (("interior", "interior"), ("initial", "initial"), ("boundary", "boundary or periodic")):
             counted = [region for region in regions if region.counted == count]
             if not counted:

@@ -82,10 +82,8 @@ def describe(
 
 def estimates(method: Method) -> dict[str, dict[str, Any]]:
     """The unknown coefficients by name: value and standard error, null with a reason where there is none."""
-    found: dict[str, dict[str, Any]] = {
-        name: {"value": value, "standard_error": None}
-        for name, value in method.network.coefficients.estimates().items()
-    }
+    values = method.network.coefficients.estimates()
+    found: dict[str, dict[str, Any]] = {n: {"value": value, "standard_error": None} for n, value in values.items()}
     residuals = method.residuals
     measured = [term.name for term in residuals.terms if residuals.region_of[term.where].whole]
     try:
@@ -142,10 +140,8 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
         each = ", ".join(f"{name} {_error(error, 'not known')}" for name, error in by_field.items())
         lines.append(f"{'':<12}{each}")
     for name, found in result.get("estimates", {}).items():
-        error = found["standard_error"]
-        spread = (
-            f"± {error:.2g} (standard error)" if error is not None else f"({found.get('reason', 'no standard error')})"
-        )
+        deviation, why = found["standard_error"], found.get("reason", "no standard error")
+        spread = f"({why})" if deviation is None else f"± {deviation:.2g} (standard error)"
         lines.append(f"{name:<12}{found['value']:.6g} {spread}")
     lines += _published(pde)
     found = result["method_figures"]

@@ -177,7 +177,7 @@ class RunSettings(Strict, strict=True):
             return
         if self.pde.ansatz() is None:
             raise ValueError(
-                f"network.hard=true: {self.pde.name} has no lift or factor for it; allowed is false, or a problem with one"
+                f"network.hard=true: {self.pde.name} has no lift or factor; allowed is false, or a problem that has one"
             )
         balanced = self.method.weighting == "ntk" and self.method.balance == "blocks"
         if balanced and all(term.equation for term in self._trained_terms):
@@ -195,12 +195,11 @@ class RunSettings(Strict, strict=True):
         """Keys that change nothing in this run -> when they would count, in words."""
         found = self.method_class.without_effect(self.pde, self.method, self.points)
         if self.network.hard:
-            trained = {term.name for term in self._trained_terms}
-            satisfied = [term.name for term in self.pde.terms() if term.name not in trained]
-            found |= {
-                f"method.weights.{name}": f"counts only with network.hard=false: {name} holds exactly"
-                for name in satisfied
-            }
+            terms, when = self._trained_terms, "counts only with network.hard=false"
+            exact = {term.name for term in self.pde.terms()} - {term.name for term in terms}
+            found |= {f"method.weights.{name}": f"{when}: {name} holds exactly" for name in sorted(exact)}
+            unused = self.pde.counts_without_effect(terms).keys() - self.pde.counts_without_effect().keys()
+            found |= {f"points.{key}": f"{when}: the terms there hold exactly" for key in sorted(unused)}
         if not self.method_class.discrete and "conditioning" not in self.callbacks:
             found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
         return found
