@@ -1,21 +1,26 @@
 """A system with everything in it: two fields, three coordinates, mixed and high derivatives, an unknown number, hard
-conditions; and its residuals from nested automatic differentiation alone."""
+conditions; and its residuals from nested automatic differentiation alone. And a smaller one, for whole runs."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from pinntk.launch.cli import compose
 from pinntk.network import Coefficient, Network, NetworkSettings, Unknown
 from pinntk.network.settings import Feature, PowerFeature
 from pinntk.network.streams import Operator
-from pinntk.pdes.base import PDE, Term
+from pinntk.pdes.base import PDE, ExactPDE, Term
 from pinntk.pdes.references import Reference
+from pinntk.residual.measurements import Measurements, measured
+from pinntk.residual.terms import prescribed, zero
 
 COORDINATES = ("x", "y", "t")
 
@@ -160,3 +165,54 @@ def points_of(n: int = 6) -> dict[str, Tensor]:
     right = left.clone()
     right[:, 0] = 1.0
     return {"interior": some(n), "initial": initial, "boundary": wall, "periodic": torch.cat([left, right])}
+
+
+class Swinging(ExactPDE):
+    """``u_t + nu v_x = 0``, ``v_t + nu u_x = 0``: a wave as two equations, whose speed is looked for in measurements.
+
+    The solution has the speed 1.5: ``u = sin x cos 1.5 t``, ``v = -cos x sin 1.5 t``. With hard conditions the initial
+    values hold, and what is left are the equations, the ends and the measurements.
+    """
+
+    name: ClassVar[str] = "swinging"
+    fields: ClassVar[tuple[str, ...]] = ("u", "v")
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (math.pi, 1.0)
+    evaluation_shape: ClassVar[tuple[int, ...]] = (9, 6)
+
+    nu: Coefficient = Unknown(start=1.2, positive=True)
+
+    def terms(self) -> tuple[Term, ...]:
+        return (
+            Term("first", "interior", ("u_t", "v_x", "nu"), lambda s: s["u_t"] + s["nu"] * s["v_x"]),
+            Term("second", "interior", ("v_t", "u_x", "nu"), lambda s: s["v_t"] + s["nu"] * s["u_x"]),
+            Term("initial", "initial", ("u",), prescribed("u"), lambda x: (torch.sin(x[:, 0]),)),
+            Term("rest", "initial", ("v",), zero("v")),
+            Term("ends", "boundary", ("u",), zero("u")),
+            measured("u", Measurements.of("sensors", SENSORS, "u")),
+        )
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return torch.stack([torch.sin(x[:, 0]), torch.zeros_like(x[:, 0])], dim=1)
+
+    def factor(self, x: Tensor) -> Tensor:
+        """The time."""
+        return x[:, 1]
+
+    def solution(self, x: Tensor) -> Tensor:
+        place, phase = x[:, 0], 1.5 * x[:, 1]
+        return torch.stack([torch.sin(place) * torch.cos(phase), -torch.cos(place) * torch.sin(phase)], dim=1)
+
+
+PLACES = np.random.default_rng(4).uniform((0, 0), (math.pi, 1), (12, 2))
+SENSORS = {"x": PLACES[:, 0], "t": PLACES[:, 1], "u": np.sin(PLACES[:, 0]) * np.cos(1.5 * PLACES[:, 1])}
+"""Without noise."""
+
+
+def swinging(*words: str, **coefficients: Any) -> dict[str, Any]:
+    """The configuration of a small run of it, with everything of a network that may be trained."""
+    network = "network.hard=true network.slopes=true network.activation=sin width=6 network.depth=2".split()
+    points = "points.interior=20 points.initial=6 points.boundary=6 pde=convection budget=smoke threads=1".split()
+    config = compose([*points, *network, "checkpoint.every_seconds=1e9", *words])
+    return {**config, "pde": {"_target_": "systems.Swinging", **coefficients}, "discretization": None}
