@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, StrictBool, model_validator
+from pydantic import BeforeValidator, Discriminator, StrictBool, Tag, model_validator
 from torch import Tensor, nn
 
+from pinntk.common.errors import show
 from pinntk.common.settings import Strict
 
 
@@ -37,10 +38,25 @@ class Unknown(Strict):
 
 
 def _read(value: Any) -> Any:
-    return {"unknown": True} if value == "unknown" else value
+    if value == "unknown":
+        return {"unknown": True}
+    if isinstance(value, bool) or not isinstance(value, float | int | Mapping | Unknown):
+        allowed = "a number, unknown, or {unknown: true, start: 1.0, positive: true}"
+        raise ValueError(f"came {show(value)}; allowed is {allowed}")
+    return value
 
 
-Coefficient = Annotated[float | Unknown, BeforeValidator(_read)]
+def _kind(value: Any) -> str:
+    # No key of a model, so that an error has no such step in its key.
+    return "a number" if isinstance(value, float | int) else "to be found"
+
+
+# With the kinds told apart what is wrong is a line about the one that was meant.
+Coefficient = Annotated[
+    Annotated[float, Tag("a number")] | Annotated[Unknown, Tag("to be found")],
+    Discriminator(_kind),
+    BeforeValidator(_read),
+]
 """A number of a problem, or ``unknown``, or ``{unknown: true, start: 1.0, positive: true}``: the type of a field of it.
 In a term's streams its name stands for the number, whichever of these it is."""
 

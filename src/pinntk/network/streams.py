@@ -135,6 +135,7 @@ class Streams:
             if _operator(before) != _operator(one):
                 raise ValueError(f"stream {name!r}: two operators have this name; allowed are names that differ")
         self.coefficients = tuple(name for name in asked if name in coefficients)
+        self._numbers = tuple(coefficients)
         made = {name: self._terms(one) for name, one in asked.items() if name not in self.coefficients}
         self.carried = self._carried(made, {name for name, one in asked.items() if isinstance(one, str)})
         self.bends = [self._bends(differential) for differential in self.carried[1:]]
@@ -144,7 +145,7 @@ class Streams:
         outputs = [self._output(name, by_field) for name, by_field in made.items()]
         if len(self.fields) == 1 and not hard:
             outputs = self._all_of_one(outputs)
-        elif not outputs and not self.coefficients:
+        elif not outputs:  # coefficients alone: the readout wants one
             outputs = [Output(self.fields[0], (Part(0, 0, 1.0),))]
         self.outputs: tuple[Output, ...] = tuple(outputs)
         self.names = (*(output.name for output in self.outputs), *self.coefficients)
@@ -196,7 +197,7 @@ class Streams:
             return {self.fields.index(wanted[:-2]): tuple((index, 1.0) for index in unit)}
         found: dict[int, dict[Index, float]] = {}
         for name, factor in _operator(wanted).coefficients.items():
-            field, index = self._parsed(name)
+            field, index = self._parsed(name, () if isinstance(wanted, Operator) else self._numbers)
             terms = found.setdefault(field, {})
             terms[index] = terms.get(index, 0.0) + factor
         order = {
@@ -205,7 +206,8 @@ class Streams:
         }
         return {field: tuple(terms) for field, terms in order.items()}
 
-    def _parsed(self, name: str) -> tuple[int, Index]:
+    def _parsed(self, name: str, numbers: Sequence[str]) -> tuple[int, Index]:
+        """Field and multi-index of a name; ``numbers`` are what else it might have been."""
         for f, field in enumerate(self.fields):
             if name == field:
                 return f, (0,) * len(self.coordinates)
@@ -220,6 +222,7 @@ class Streams:
         raise ValueError(
             f"stream {name!r}: allowed are {', '.join(self.fields)}, and derivatives up to order {ORDER} in"
             f" {', '.join(self.coordinates)}: {examples} ..."
+            + (f"; and coefficients: {', '.join(numbers)}" if numbers else "")
         )
 
     def _bends(self, differential: Differential) -> list[tuple[tuple[int, ...], float]]:

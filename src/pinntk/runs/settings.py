@@ -143,7 +143,8 @@ class RunSettings(Strict, strict=True):
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
             self._check_hard,
-            lambda: self.pde.check_periods(completed(self.network, self.pde).periods()),
+            # Of the inputs that the settings have: those of hard conditions belong to the problem's own factor.
+            lambda: self.pde.check_periods(self.network.periods()),
         ]
         for check in checks:
             try:

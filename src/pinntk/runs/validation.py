@@ -49,7 +49,7 @@ def errors_of(error: ValidationError, model: type[BaseModel], values: Any, prefi
 
 def _line(detail: ErrorDetails, model: type[BaseModel], values: Any, prefix: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    path = _path(detail["loc"], values)
+    path = _path(detail["loc"], values, missing=kind == "missing")
     key = ".".join(filter(None, [prefix, *map(str, path)]))
     if kind == "extra_forbidden":
         level = ".".join(filter(None, [prefix, *map(str, path[:-1])]))
@@ -64,15 +64,21 @@ def _line(detail: ErrorDetails, model: type[BaseModel], values: Any, prefix: str
     return f"{key}: {text}" if kind == "missing" else f"{key}={show(detail['input'])}: {text}"
 
 
-def _path(location: Sequence[int | str], values: Any) -> list[int | str]:
-    """The location without the tags of unions that pydantic puts in: only steps that lead into the values."""
+def _path(location: Sequence[int | str], values: Any, *, missing: bool) -> list[int | str]:
+    """The location without the tags of unions that pydantic puts in: only steps that lead into the values.
+
+    Args:
+        location: of an error.
+        values: what was validated.
+        missing: whether its last step is a key that is not there.
+    """
     path: list[int | str] = []
     for i, step in enumerate(location):
         inside = isinstance(values, Mapping) and step in values
         inside = inside or (isinstance(values, list) and isinstance(step, int))
         if inside:
             values = values[step]
-        if inside or i == len(location) - 1:
+        if inside or (missing and i == len(location) - 1):
             path.append(step)
     return path
 
