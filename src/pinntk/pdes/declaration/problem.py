@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from pinntk.common.errors import BadInput
+from pinntk.network import Unknown
+from pinntk.network.streams import Streams
 from pinntk.pdes.base import PDE, ExactPDE, Term
+from pinntk.pdes.declaration.conditions import condition_faults
 from pinntk.pdes.declaration.faults import Fault, called, kind, listed, number, one_line
 from pinntk.pdes.declaration.regions import outside, placed_terms, shape_faults
 from pinntk.pdes.declaration.terms import term_faults
@@ -46,7 +49,7 @@ def check(pde: PDE, dtype: torch.dtype = torch.float64, device: torch.device | s
         what = "letters, digits and . _ - (it names the run's folder)"
         raise BadInput(f"pde: {type(pde).__qualname__}.name={name!r}; allowed are {what}")
     try:
-        faults = list(_box(pde)) or list(shape_faults(pde))
+        faults = list(_box(pde)) or list(_names(pde)) or list(shape_faults(pde))
         if not faults:  # all else needs the box
             faults = [*_evaluation(pde), *_terms(pde, dtype, device)]
     except ValueError as error:  # the problem's own, about its coefficients
@@ -76,6 +79,36 @@ def _box(pde: PDE) -> Iterator[str]:
             yield f"lower={low:g}, upper={high:g} in {c}; allowed is lower < upper"
     if pde.Discretization is not None and "t" in names[:-1]:
         yield f"coordinates={tuple(names)}; allowed in a problem with a discrete form is t as the last"
+
+
+def _names(pde: PDE) -> Iterator[str]:
+    """Fields, coefficients and derivatives stand by name in the streams of a term: what has two meanings."""
+    fields: Any = getattr(pde, "fields", None)
+    if not listed(fields) or not fields or not all(isinstance(f, str) and f.isidentifier() for f in fields):
+        yield f'fields={fields!r}; allowed is a tuple of names, as ("u", "v")'
+        return
+    if len(set(fields)) < len(fields):
+        yield f"fields={tuple(fields)}: two of them have one name; allowed are names that differ"
+        return
+    for name in fields:
+        others = [other for other in fields if other != name]
+        if name in pde.coordinates:
+            yield f"fields={tuple(fields)}: a coordinate has the name {name!r}; allowed are others"
+        elif others and _is_stream(pde, name, others):
+            yield f"fields={tuple(fields)}: {name!r} is a derivative, too; allowed are others"
+    for name in pde.coefficients():
+        if _is_stream(pde, name, fields):
+            what = "field" if name in fields else "derivative"
+            yield f"coefficient {name!r}: a {what} has this name; allowed are others"
+
+
+def _is_stream(pde: PDE, name: str, fields: Sequence[str]) -> bool:
+    """Whether a field, or a derivative of one, has this name."""
+    try:
+        Streams([name], pde.coordinates, fields)
+    except ValueError:
+        return False
+    return True
 
 
 def _evaluation(pde: PDE) -> Iterator[str]:
@@ -138,4 +171,11 @@ def _terms(pde: PDE, dtype: torch.dtype, device: torch.device | str) -> Iterator
     yield from faults
     if len(placed) == len(terms) and not any(term.equation for term in terms):
         yield "terms() has none in the region 'interior' or another of the equation; allowed is at least one"
-    yield from term_faults(pde, placed, regions, dtype, device)
+    wrong = list(term_faults(pde, placed, regions, dtype, device))
+    yield from wrong
+    if wrong or len(placed) < len(terms):  # all else needs the streams and the regions of all of them
+        return
+    for name, value in pde.coefficients().items():
+        if isinstance(value, Unknown) and not any(name in term.names for term in terms):
+            yield f"{name}=unknown: no term has it among its streams; allowed is a number, or a term with {name!r}"
+    yield from condition_faults(pde, terms, regions, device)

@@ -88,13 +88,12 @@ class _Evaluation:
         self._check_own_point(batch, r.detach())
 
     def _check_streams(self) -> None:
-        term, coordinates = self.term, self.pde.coordinates
+        term = self.term
         if not listed(term.streams) or not all(isinstance(s, str | Operator) for s in term.streams):
             raise Fault(f'streams={term.streams!r}; allowed is a tuple of names or operators, as ("u", "u_x")')
-        plain = ["u", *(f"u_{c * n}" for n in (1, 2) for c in coordinates)]
         for operator in (s for s in term.streams if isinstance(s, Operator)):
-            if operator.name in plain:
-                raise Fault(f"operator {operator.name!r}: a derivative has this name; allowed are others")
+            if (what := self._other(operator.name)) is not None:
+                raise Fault(f"operator {operator.name!r}: a {what} has this name; allowed are others")
             given: Any = operator.coefficients
             if not isinstance(given, Mapping) or not given or not all(map(number, given.values())):
                 raise Fault(f"operator {operator.name!r}: {given}; allowed are finite numbers by derivative")
@@ -102,6 +101,14 @@ class _Evaluation:
             self.network.wanting(*term.streams)
         except ValueError as error:
             raise Fault(str(error)) from error
+
+    def _other(self, name: str) -> str | None:
+        """What has this name besides an operator; None: nothing."""
+        try:
+            found = self.network.wanting(name)
+        except ValueError:
+            return None
+        return "coefficient" if found.coefficients else "field" if name in self.pde.fields else "derivative"
 
     def _check_fields(self) -> list[Tensor]:
         given = self.points.clone()
