@@ -22,15 +22,13 @@ from pinntk.residual.named import all_placed
 from pinntk.residual.points import draw_region
 from pinntk.runs.run import run
 
-Box = ClassVar[tuple[float, ...]]
-
 
 class KdV(ExactPDE):
     """``u_t + 6 u u_x + u_xxx = 0``: one soliton."""
 
     name: ClassVar[str] = "kdv"
-    lower: Box = (-10.0, 0.0)
-    upper: Box = (10.0, 1.0)
+    lower: ClassVar[tuple[float, ...]] = (-10.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (10.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (41, 11)
 
     def terms(self) -> tuple[Term, ...]:
@@ -50,8 +48,8 @@ class Mixed(ExactPDE):
     """Goursat's problem ``u_xt = u`` with values on two characteristics."""
 
     name: ClassVar[str] = "mixed"
-    lower: Box = (0.0, 0.0)
-    upper: Box = (1.0, 1.0)
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (11, 11)
 
     def terms(self) -> tuple[Term, ...]:
@@ -70,8 +68,8 @@ class Schrodinger(ExactPDE):
 
     name: ClassVar[str] = "schrodinger"
     fields: ClassVar[tuple[str, ...]] = ("u", "v")
-    lower: Box = (-20.0, 0.0)
-    upper: Box = (20.0, 1.0)
+    lower: ClassVar[tuple[float, ...]] = (-20.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (20.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (81, 6)
 
     def terms(self) -> tuple[Term, ...]:
@@ -107,8 +105,8 @@ class Sensors(ExactPDE):
     """``u_t = nu u_xx`` from 20 sensors; nu = 0.1 is what they have seen."""
 
     name: ClassVar[str] = "sensors"
-    lower: Box = (0.0, 0.0)
-    upper: Box = (1.0, 1.0)
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (11, 6)
     nu: Coefficient = Unknown(start=1.0, positive=True)
 
@@ -127,8 +125,8 @@ class Torus(ExactPDE):
 
     name: ClassVar[str] = "torus"
     coordinates: ClassVar[tuple[str, ...]] = ("x", "y")
-    lower: Box = (0.0, 0.0)
-    upper: Box = (1.0, 1.0)
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (11, 11)
 
     def terms(self) -> tuple[Term, ...]:
