@@ -22,8 +22,8 @@ from pinntk.residual.form import ResidualForm
 
 PARAMETERS = 5_000
 """Up to which ``J^T J`` is made and factored: seconds."""
-RIDGE = 1e-10
-"""Of the mean diagonal entry, added to it: directions that no residual binds do not count."""
+RIDGE = 1e-12
+"""Added to ``J^T J`` with its columns scaled to length 1: directions that no residual binds do not count."""
 
 
 def standard_errors(objective: ResidualForm, measured: Collection[str]) -> dict[str, float]:
@@ -44,8 +44,11 @@ def standard_errors(objective: ResidualForm, measured: Collection[str]) -> dict[
     if jacobian.shape[1] > PARAMETERS:
         raise ValueError(f"{jacobian.shape[1]} parameters; known up to {PARAMETERS}")
     dense = jacobian.dense().double()
+    lengths = dense.norm(dim=0)
+    lengths = torch.where(lengths > 0, lengths, 1.0)
+    dense = dense / lengths
     normal = dense.T @ dense
-    normal.diagonal().add_(RIDGE * normal.diagonal().mean())
+    normal.diagonal().add_(RIDGE)
     picked = torch.zeros(len(normal), len(names), dtype=normal.dtype, device=normal.device)
     picked[len(normal) - len(names) :] = torch.eye(len(names), dtype=normal.dtype, device=normal.device)
     factor = torch.linalg.cholesky(normal)
@@ -57,5 +60,5 @@ def standard_errors(objective: ResidualForm, measured: Collection[str]) -> dict[
         # rho_i is the same for all residuals of a term, and drops out of rho^2 sigma^2.
         noise = misfit.square().sum() / max(len(misfit) - used, 1.0)
         variance += noise * (gain.T @ data.T).square().sum(1)
-    slopes = [float(network.coefficients.slope(name)) for name in names]
+    slopes = [float(network.coefficients.slope(name)) / float(lengths[i]) for i, name in enumerate(names, -len(names))]
     return {name: slope * float(v.sqrt()) for name, slope, v in zip(names, slopes, variance, strict=True)}
