@@ -127,7 +127,7 @@ def test_derivatives_and_residuals_of_a_trained_network(cli: Cli, monkeypatch: p
         (initial,) = run.residuals(points.tolist(), "initial").values()
         np.testing.assert_allclose(initial, u.detach() + torch.sin(np.pi * x[:, 0]).detach(), rtol=1e-11, atol=1e-12)
     assert run.derivatives(np.empty((0, 2)), "u_x")["u_x"].shape == (0,)
-    with pytest.raises(ValueError, match=r"stream 'u_z': allowed are u, u_x"):
+    with pytest.raises(ValueError, match=r"stream 'u_z': allowed are u, and derivatives up to order 4 in x, t: u_x"):
         run.derivatives(points, "u_z")
     with pytest.raises(ValueError, match="derivatives: came no name"):
         run.derivatives(points)

@@ -30,7 +30,7 @@ def tanh(z: Tensor, order: int, value: Tensor | None = None) -> list[Tensor]:
     Example::
 
         >>> [round(float(d), 4) for d in tanh(torch.tensor(math.atanh(0.5)), 5)]
-        [0.5, 0.75, -0.75, -0.375, 3.75, -6.1875]
+        [0.5, 0.75, -0.75, -0.375, 3.75, -4.875]
     """
     a = torch.tanh(z) if value is None else value
     if not order:

@@ -35,6 +35,7 @@ class Features(nn.Module):
 
     Example::
 
+        >>> from pinntk.network import NetworkSettings
         >>> from pinntk.network.streams import Streams
         >>> features = Features(NetworkSettings(), ["x"], [0.0], [4.0])
         >>> x = torch.tensor([[0.0], [3.0]])

@@ -17,9 +17,10 @@ from pinntk.network.activations import activation_of
 from pinntk.network.ansatz import Ansatz
 from pinntk.network.coefficients import Coefficients, Unknown
 from pinntk.network.features import Features
+from pinntk.network.propagation import activate, activation_cotangents
 from pinntk.network.readout import Inputs, prepared
 from pinntk.network.settings import Feature, NetworkSettings
-from pinntk.network.streams import Operator, Streams, activate, activation_cotangents
+from pinntk.network.streams import Operator, Streams
 
 PREDICT_ROWS = 8192
 """Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
@@ -77,6 +78,7 @@ class Network(nn.Module):
 
     Example::
 
+        >>> from pinntk.network import NetworkSettings
         >>> from pinntk.network.streams import Streams
         >>> network = Network(NetworkSettings(width=1, depth=1, normalize=False), ["x"], [0.0], [1.0])
         >>> network.assign(torch.tensor([2.0, 0.0, 3.0, 1.0]))  # u = 3 tanh(2 x) + 1
