@@ -168,6 +168,11 @@ class Network(nn.Module):
         return Streams(wanted, self.coordinates, self.fields, names, hard=self.ansatz is not None)
 
     @cached_property
+    def _inner(self) -> Streams:
+        """The streams of N alone, without hard conditions."""
+        return Streams(self.fields, self.coordinates, self.fields)
+
+    @cached_property
     def value(self) -> Streams:
         """The streams of the values alone."""
         return self.wanting(*self.fields)
@@ -261,6 +266,9 @@ class Network(nn.Module):
         return dict(zip(streams.names, self.propagate(self.prepare(x, streams), streams), strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """u at points x: (N, d) -> (N,), or (N, fields) of several."""
-        found = self.propagate(self.prepare(x, self.value), self.value)
-        return found[0] if len(self.fields) == 1 else found.T
+        """u at points x: (N, d) -> (N,), or (N, fields) of several; differentiable in x, too."""
+        inner = self._inner
+        found = self.propagate(Inputs(self.features(x, inner)), inner).T
+        if self.ansatz is not None:
+            found = self.ansatz.of(x, found)
+        return found[:, 0] if len(self.fields) == 1 else found
