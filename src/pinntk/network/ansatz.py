@@ -76,7 +76,8 @@ def derivatives_of(function: Function, x: Tensor, indices: Iterable[Index], fiel
     with torch.enable_grad():
         leaf = x.detach().double().requires_grad_()
         value = by_field(function, leaf, fields)
-        known: list[dict[Index, Tensor]] = [{(0,) * x.shape[1]: value[:, f]} for f in range(fields)]
+        different = fields if value.stride(1) else 1  # one function for all fields is differentiated once
+        known: list[dict[Index, Tensor]] = [{(0,) * x.shape[1]: value[:, f]} for f in range(different)]
 
         def derivative(of: dict[Index, Tensor], index: Index) -> Tensor:
             if index not in of:
@@ -91,7 +92,7 @@ def derivatives_of(function: Function, x: Tensor, indices: Iterable[Index], fiel
             return of[index]
 
         return {
-            index: torch.stack([derivative(of, index) for of in known], dim=1).detach()
+            index: torch.stack([derivative(of, index) for of in known], dim=1).detach().expand(-1, fields)
             for index in dict.fromkeys(indices)
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -103,7 +104,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.coordinates, self.fields = tuple(coordinates), tuple(fields)
-        self.width = settings.width
+        self.settings, self.width = settings, settings.width
         self.ansatz = ansatz if settings.hard else None
         self.activation = activation_of(settings.activation)
         self.features = Features(settings, coordinates, lower, upper)
@@ -131,7 +132,7 @@ class Network(nn.Module):
         cls, problem: Solved, settings: NetworkSettings, *, seed: int = 0, dtype: torch.dtype = torch.float64
     ) -> Self:
         """The network of a problem."""
-        return cls(
+        found = cls(
             completed(settings, problem),
             problem.coordinates,
             problem.lower,
@@ -142,6 +143,16 @@ class Network(nn.Module):
             seed=seed,
             dtype=dtype,
         )
+        found.settings = settings
+        return found
+
+    def without_ansatz(self) -> Network:
+        """N alone: a copy without the hard conditions."""
+        found = copy.deepcopy(self)
+        found.ansatz = None
+        for name in ("value", "_inner"):
+            found.__dict__.pop(name, None)
+        return found
 
     def vector(self) -> Tensor:
         """A copy of all parameters, (P,), in the order of ``parameters()``."""

@@ -133,7 +133,9 @@ class Streams:
             before = asked.setdefault(name, one)
             if _operator(before) != _operator(one):
                 raise ValueError(f"stream {name!r}: two operators have this name; allowed are names that differ")
-        self.coefficients = tuple(name for name in asked if name in coefficients)
+        # An operator is one whatever its name, and a derivative is no coefficient.
+        numbers = [name for name, one in asked.items() if isinstance(one, str) and name in coefficients]
+        self.coefficients = tuple(name for name in numbers if not self.is_derivative(name))
         made = {name: self._terms(one) for name, one in asked.items() if name not in self.coefficients}
         self.carried = self._carried(made, {name for name, one in asked.items() if isinstance(one, str)})
         self.bends = [self._bends(differential) for differential in self.carried[1:]]
@@ -184,6 +186,14 @@ class Streams:
             return outputs
         every = [Output(names[s], (Part(0, s, 1.0),)) for s in range(len(self.carried))]
         return every + [output for output in outputs if output.name not in names.values()]
+
+    def is_derivative(self, name: str) -> bool:
+        """Whether it names a field, a derivative of one, or one along the normal."""
+        try:
+            self._parsed(name)
+        except ValueError:
+            return self._is_normal(name)
+        return True
 
     def _is_normal(self, name: str) -> bool:
         return "n" not in self.coordinates and name in [f"{field}_n" for field in self.fields]
