@@ -46,7 +46,7 @@ def by_field(function: Function, x: Tensor, fields: int) -> Tensor:
     value = function(x)
     if value.shape == x.shape[:1]:
         return value[:, None].expand(-1, fields)
-    if value.shape != (len(x), fields):
+    if value.shape != (x.shape[0], fields):  # len(x) would be a constant to torch.export
         raise ValueError(
             f"came shape {tuple(value.shape)} for {len(x)} points; allowed is ({len(x)},)"
             + (f" or ({len(x)}, {fields})" if fields > 1 else "")
