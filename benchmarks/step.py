@@ -115,6 +115,7 @@ class Ours:
             precision=case.precision,
             compile=True,
         )
+        self.method.objective.place(self.method.compiled)  # what Lightning's hook does in a run
         self.method.start(None)
 
     def first(self) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Estimates(pl.Callback):
             error = errors.get(name)
             if error is not None:
                 panel.axhspan(curve[-1] - error, curve[-1] + error, color="0.85", zorder=0)
-            panel.set(ylabel=name)
+            panel.set(ylabel=name, yscale="log" if min(curve) > 0 and max(curve) > 5 * min(curve) else "linear")
         panels[-1].set(xlabel="iteration")
         figure.suptitle(f"{method.pde.name}, {method.name}: unknown coefficients")
         write_figure(self.path, figure)

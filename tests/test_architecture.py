@@ -113,7 +113,8 @@ def test_mathematics_knows_no_lightning(name: str) -> None:
     "name", sorted(n for n in MODULES if n.startswith("pdes") and not n.startswith("pdes.declaration"))
 )
 def test_problems_know_no_networks_and_no_training(name: str) -> None:
-    """Of the network a problem may name streams, of the residual function what it is declared by."""
+    """Of the network a problem may name streams, inputs and coefficients, of the residual function what it is declared
+    by."""
     known = {m for m in imports(MODULES[name]) if m.startswith(("pinntk.network", "pinntk.residual"))}
     declared = {f"pinntk.residual.{name}" for name in ("terms", "named", "regions", "shapes", "measurements")}
-    assert known <= {"pinntk.network.streams", *declared}
+    assert known <= {*(f"pinntk.network.{name}" for name in ("streams", "settings", "coefficients")), *declared}

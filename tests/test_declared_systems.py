@@ -84,7 +84,7 @@ STREAMS: list[tuple[tuple[str | Operator, ...], str]] = [
     (("u_t", "v_xxxxx", "nu"), "stream 'v_xxxxx': allowed are u, v, and derivatives up to order 4 in x, t"),
     (("u_t", "v_x", "nu", Operator("v_xxt", {"u": 1.0})), "operator 'v_xxt': a derivative has this name"),
     (("u_t", "v_x", "nu", Operator("v", {"u": 1.0})), "operator 'v': a field has this name"),
-    (("u_t", "v_x", "nu", Operator("nu", {"u": 1.0})), "operator 'nu': a coefficient has this name"),
+    (("u_t", "v_x", "nu", Operator("nu", {"u": 1.0})), "stream 'nu': two operators have this name"),
     (("u_t", "v_x", "nu", Operator("L", {"nu": 1.0})), "stream 'nu': allowed are u, v, and derivatives"),
 ]
 

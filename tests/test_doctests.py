@@ -35,7 +35,8 @@ PUBLIC = {
     "network.network": "Network",
     "network.settings": "DecayFeature FrequencyFeature ModeFeature NetworkSettings PeriodicFeature PowerFeature"
     " ProductFeature",
-    "network.streams": "Operator Streams activate activation_cotangents",
+    "network.propagation": "activate activation_cotangents",
+    "network.streams": "Operator Streams",
     "residual.form": "ResidualForm",
     "residual.hessian": "Hessian",
     "residual.named": "all_placed name_of placed regions_of",

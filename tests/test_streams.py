@@ -15,8 +15,9 @@ from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from pinntk.network import Network, NetworkSettings
 from pinntk.network.activations import tanh
+from pinntk.network.propagation import activate
 from pinntk.network.settings import ModeFeature, ProductFeature
-from pinntk.network.streams import Streams, activate
+from pinntk.network.streams import Streams
 from pinntk.pdes.base import PDE
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection

@@ -152,6 +152,7 @@ def test_residuals_of_pairs_are_none_of_points(cli: Cli) -> None:
     "words",
     [
         ["pde=burgers"],
+        ["pde=burgers", "network=hard"],
         ["pde=convection", "network.features=[{kind:periodic,input:x,period:6.3,harmonics:2}]"],
     ],
 )

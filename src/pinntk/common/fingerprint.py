@@ -27,9 +27,9 @@ MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan", "
 DIGITS = 16
 
 
-def fingerprint(*classes: type) -> dict[str, str] | None:
-    """Digest by module, of the files in which the classes and their bases stand and of what these import from the same
-    folder or package; and by file name, of the data that a class says it reads (``data_files()``).
+def fingerprint(*classes: Any) -> dict[str, str] | None:
+    """Digest by module, of the files in which the classes and their bases, or functions, stand and of what these import
+    from the same folder or package; and by file name, of the data that a class says it reads (``data_files()``).
 
     Modules of installed libraries do not count, unless the class itself stands in one; nor does pinntk's `MACHINERY`.
 
@@ -66,7 +66,7 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 @functools.cache
-def _of_class(kind: type) -> dict[str, str] | None:
+def _of_class(kind: Any) -> dict[str, str] | None:
     if kind.__module__ == "__main__":  # a cell, or a script of which only the class is the problem
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
@@ -74,7 +74,7 @@ def _of_class(kind: type) -> dict[str, str] | None:
             return None
         return {f"__main__.{kind.__qualname__}": _digest(tree)}
     found: dict[str, str] = {}
-    for base in kind.__mro__:
+    for base in getattr(kind, "__mro__", (kind,)):
         path = _source(base.__module__)
         top = base.__module__.split(".")[0] == kind.__module__.split(".")[0]
         if path is not None and (top or not _installed(path)):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.network.coefficients import Unknown
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch, Residuals
 from pinntk.residual.terms import Problem, Term, vanishing
@@ -87,4 +88,5 @@ def forcing(pde: Problem, points: Tensor) -> Tensor:
     """
     (term,) = (term for term in pde.terms() if term.name == "residual")
     zero = torch.zeros(len(points), dtype=points.dtype)
-    return -term.of_derivatives(dict.fromkeys(term.derivatives, zero), *term.fields(points))
+    numbers = {name: zero + value for name, value in pde.coefficients().items() if not isinstance(value, Unknown)}
+    return -term.of_derivatives({**dict.fromkeys(term.derivatives, zero), **numbers}, *term.fields(points))

@@ -31,6 +31,7 @@ from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import late
 from pinntk.methods.settings import MethodSettings
 from pinntk.network import DTYPES, Network, NetworkSettings
+from pinntk.network.activations import own_activation
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
@@ -319,7 +320,7 @@ class Method(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pinntk"] = {
-            "fingerprint": fingerprint(type(self.pde), type(self)),
+            "fingerprint": fingerprint(type(self.pde), type(self), *own_activation(self.network.settings.activation)),
             "iteration": self.iteration,
             "function_evaluations": self.function_evaluations,
             "seconds_per_phase": dict(self.seconds_per_phase),

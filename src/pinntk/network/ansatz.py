@@ -31,6 +31,28 @@ class Ansatz:
     lift: Function
     factor: Function
 
+    def of(self, x: Tensor, n: Tensor) -> Tensor:
+        """``lift + factor N``, differentiable in x and N: (N, d) and (N, fields) to (N, fields)."""
+        lift, factor = (by_field(f, x.double(), n.shape[1]).to(n) for f in (self.lift, self.factor))
+        return lift + factor * n
+
+
+def by_field(function: Function, x: Tensor, fields: int) -> Tensor:
+    """The function's values, a column for each field, (N, fields).
+
+    Raises:
+        ValueError: it returns another shape.
+    """
+    value = function(x)
+    if value.shape == x.shape[:1]:
+        return value[:, None].expand(-1, fields)
+    if value.shape != (x.shape[0], fields):  # len(x) would be a constant to torch.export
+        raise ValueError(
+            f"came shape {tuple(value.shape)} for {len(x)} points; allowed is ({len(x)},)"
+            + (f" or ({len(x)}, {fields})" if fields > 1 else "")
+        )
+    return value
+
 
 def derivatives_of(function: Function, x: Tensor, indices: Iterable[Index], fields: int) -> dict[Index, Tensor]:
     """Derivatives of a function by nested automatic differentiation, in float64, of each field: (N, fields).
@@ -53,15 +75,9 @@ def derivatives_of(function: Function, x: Tensor, indices: Iterable[Index], fiel
     """
     with torch.enable_grad():
         leaf = x.detach().double().requires_grad_()
-        value = function(leaf)
-        if value.shape == x.shape[:1]:
-            value = value[:, None].expand(-1, fields)
-        if value.shape != (len(x), fields):
-            raise ValueError(
-                f"came shape {tuple(value.shape)} for {len(x)} points; allowed is ({len(x)},)"
-                + (f" or ({len(x)}, {fields})" if fields > 1 else "")
-            )
-        known: list[dict[Index, Tensor]] = [{(0,) * x.shape[1]: value[:, f]} for f in range(fields)]
+        value = by_field(function, leaf, fields)
+        different = fields if value.stride(1) else 1  # one function for all fields is differentiated once
+        known: list[dict[Index, Tensor]] = [{(0,) * x.shape[1]: value[:, f]} for f in range(different)]
 
         def derivative(of: dict[Index, Tensor], index: Index) -> Tensor:
             if index not in of:
@@ -76,7 +92,7 @@ def derivatives_of(function: Function, x: Tensor, indices: Iterable[Index], fiel
             return of[index]
 
         return {
-            index: torch.stack([derivative(of, index) for of in known], dim=1).detach()
+            index: torch.stack([derivative(of, index) for of in known], dim=1).detach().expand(-1, fields)
             for index in dict.fromkeys(indices)
         }
 

@@ -35,6 +35,7 @@ class Features(nn.Module):
 
     Example::
 
+        >>> from pinntk.network import NetworkSettings
         >>> from pinntk.network.streams import Streams
         >>> features = Features(NetworkSettings(), ["x"], [0.0], [4.0])
         >>> x = torch.tensor([[0.0], [3.0]])
@@ -110,7 +111,7 @@ class Features(nn.Module):
         base = x[:, self.power_of] * self.power_a + self.power_b
         for k, p in enumerate(self.powers):
             if p == 1 and order < 2:
-                powers.append(base[:, k] if order == 0 else self.power_a[k].expand(len(x)))
+                powers.append(base[:, k] if order == 0 else self.power_a[k].expand(x.shape[0]))
             else:
                 count = math.perm(p, order)  # 0 beyond the power itself
                 powers.append(count * self.power_a[k] ** order * base[:, k] ** max(0, p - order))
@@ -118,7 +119,7 @@ class Features(nn.Module):
         phase = self.wave_b + order * math.pi / 2
         wave = self.wave_a**order * torch.sin(x[:, self.wave_of] * self.wave_a + phase)
         decay = (-self.decay_a) ** order * torch.exp(-(x[:, self.decay_of] - self.decay_b) * self.decay_a)
-        one = x.new_full((len(x), 1), float(order == 0))
+        one = x.new_full((x.shape[0], 1), float(order == 0))  # len(x) would be a constant to torch.export
         return torch.cat([power, wave, decay, one], dim=1)
 
     # Buffers are registered by name above; the annotations tell the type checker what they are.

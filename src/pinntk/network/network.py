@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,9 +18,10 @@ from pinntk.network.activations import activation_of
 from pinntk.network.ansatz import Ansatz
 from pinntk.network.coefficients import Coefficients, Unknown
 from pinntk.network.features import Features
+from pinntk.network.propagation import activate, activation_cotangents
 from pinntk.network.readout import Inputs, prepared
 from pinntk.network.settings import Feature, NetworkSettings
-from pinntk.network.streams import Operator, Streams, activate, activation_cotangents
+from pinntk.network.streams import Operator, Streams
 
 PREDICT_ROWS = 8192
 """Points per block when the network is evaluated on a whole grid: bounds memory and stays in the cache."""
@@ -77,6 +79,7 @@ class Network(nn.Module):
 
     Example::
 
+        >>> from pinntk.network import NetworkSettings
         >>> from pinntk.network.streams import Streams
         >>> network = Network(NetworkSettings(width=1, depth=1, normalize=False), ["x"], [0.0], [1.0])
         >>> network.assign(torch.tensor([2.0, 0.0, 3.0, 1.0]))  # u = 3 tanh(2 x) + 1
@@ -101,7 +104,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.coordinates, self.fields = tuple(coordinates), tuple(fields)
-        self.width = settings.width
+        self.settings, self.width = settings, settings.width
         self.ansatz = ansatz if settings.hard else None
         self.activation = activation_of(settings.activation)
         self.features = Features(settings, coordinates, lower, upper)
@@ -129,7 +132,7 @@ class Network(nn.Module):
         cls, problem: Solved, settings: NetworkSettings, *, seed: int = 0, dtype: torch.dtype = torch.float64
     ) -> Self:
         """The network of a problem."""
-        return cls(
+        found = cls(
             completed(settings, problem),
             problem.coordinates,
             problem.lower,
@@ -140,6 +143,16 @@ class Network(nn.Module):
             seed=seed,
             dtype=dtype,
         )
+        found.settings = settings
+        return found
+
+    def without_ansatz(self) -> Network:
+        """N alone: a copy without the hard conditions."""
+        found = copy.deepcopy(self)
+        found.ansatz = None
+        for name in ("value", "_inner"):
+            found.__dict__.pop(name, None)
+        return found
 
     def vector(self) -> Tensor:
         """A copy of all parameters, (P,), in the order of ``parameters()``."""
@@ -164,6 +177,11 @@ class Network(nn.Module):
         """
         names = self.coefficients.names
         return Streams(wanted, self.coordinates, self.fields, names, hard=self.ansatz is not None)
+
+    @cached_property
+    def _inner(self) -> Streams:
+        """The streams of N alone, without hard conditions."""
+        return Streams(self.fields, self.coordinates, self.fields)
 
     @cached_property
     def value(self) -> Streams:
@@ -259,6 +277,9 @@ class Network(nn.Module):
         return dict(zip(streams.names, self.propagate(self.prepare(x, streams), streams), strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """u at points x: (N, d) -> (N,), or (N, fields) of several."""
-        found = self.propagate(self.prepare(x, self.value), self.value)
-        return found[0] if len(self.fields) == 1 else found.T
+        """u at points x: (N, d) -> (N,), or (N, fields) of several; differentiable in x, too."""
+        inner = self._inner
+        found = self.propagate(Inputs(self.features(x, inner)), inner).T
+        if self.ansatz is not None:
+            found = self.ansatz.of(x, found)
+        return found[:, 0] if len(self.fields) == 1 else found

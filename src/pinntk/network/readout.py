@@ -84,8 +84,8 @@ def prepared(x: Tensor, streams: Streams, ansatz: Ansatz | None, normals: Tensor
         factor = derivatives_of(ansatz.factor, x, taken, fields)
         lift = derivatives_of(ansatz.lift, x, indices, fields)
     places = {entry: k for k, entry in enumerate(streams.readout.entries)}
-    weights = torch.zeros(len(places), len(x), dtype=torch.float64, device=x.device)
-    offset = torch.zeros(len(streams.outputs), len(x), dtype=torch.float64, device=x.device)
+    weights = torch.zeros(len(places), x.shape[0], dtype=torch.float64, device=x.device)
+    offset = torch.zeros(len(streams.outputs), x.shape[0], dtype=torch.float64, device=x.device)
     for o, output in enumerate(streams.outputs):
         for c, part in enumerate(output.parts):
             scale = part.factor * (normals[:, c].double() if output.normal and normals is not None else 1.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 
 from pinntk.common.settings import Positive, Strict
 from pinntk.network.activations import activation_of
@@ -151,6 +151,12 @@ class ProductFeature(Strict):
 
     kind: Literal["product"]
     of: Annotated[list[OfOne], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _replaces_nothing(self) -> ProductFeature:
+        if any(feature.replace for feature in self.of):
+            raise ValueError("replace=true inside a product; allowed is false: a product takes no coordinate's place")
+        return self
 
 
 Feature = Annotated[

@@ -15,14 +15,13 @@ derivative instead. Streams are stacked in one tensor of shape (S, N, width): st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
-from pinntk.network.activations import Activation
 from pinntk.network.derivatives import ORDER, Index, below, index_of, name_of, partitions
 from pinntk.network.readout import Readout
 
@@ -134,7 +133,9 @@ class Streams:
             before = asked.setdefault(name, one)
             if _operator(before) != _operator(one):
                 raise ValueError(f"stream {name!r}: two operators have this name; allowed are names that differ")
-        self.coefficients = tuple(name for name in asked if name in coefficients)
+        # An operator is one whatever its name, and a derivative is no coefficient.
+        numbers = [name for name, one in asked.items() if isinstance(one, str) and name in coefficients]
+        self.coefficients = tuple(name for name in numbers if not self.is_derivative(name))
         self._numbers = tuple(coefficients)
         made = {name: self._terms(one) for name, one in asked.items() if name not in self.coefficients}
         self.carried = self._carried(made, {name for name, one in asked.items() if isinstance(one, str)})
@@ -145,7 +146,7 @@ class Streams:
         outputs = [self._output(name, by_field) for name, by_field in made.items()]
         if len(self.fields) == 1 and not hard:
             outputs = self._all_of_one(outputs)
-        elif not outputs:  # coefficients alone: the readout wants one
+        elif not outputs:
             outputs = [Output(self.fields[0], (Part(0, 0, 1.0),))]
         self.outputs: tuple[Output, ...] = tuple(outputs)
         self.names = (*(output.name for output in self.outputs), *self.coefficients)
@@ -187,6 +188,14 @@ class Streams:
         every = [Output(names[s], (Part(0, s, 1.0),)) for s in range(len(self.carried))]
         return every + [output for output in outputs if output.name not in names.values()]
 
+    def is_derivative(self, name: str) -> bool:
+        """Whether it names a field, a derivative of one, or one along the normal."""
+        try:
+            self._parsed(name)
+        except ValueError:
+            return self._is_normal(name)
+        return True
+
     def _is_normal(self, name: str) -> bool:
         return "n" not in self.coordinates and name in [f"{field}_n" for field in self.fields]
 
@@ -206,7 +215,7 @@ class Streams:
         }
         return {field: tuple(terms) for field, terms in order.items()}
 
-    def _parsed(self, name: str, numbers: Sequence[str]) -> tuple[int, Index]:
+    def _parsed(self, name: str, numbers: Sequence[str] = ()) -> tuple[int, Index]:
         """Field and multi-index of a name; ``numbers`` are what else it might have been."""
         for f, field in enumerate(self.fields):
             if name == field:
@@ -253,95 +262,3 @@ def _operator(wanted: str | Operator) -> Operator:
 def _beyond(terms: Differential) -> Differential:
     """The terms of order one and higher: a value takes the bias along, which a derivative does not."""
     return tuple((alpha, factor) for alpha, factor in terms if any(alpha) and factor)
-
-
-def activate(z: Tensor, streams: Streams, activation: Activation) -> Tensor:
-    """Push stacked streams through an activation, as in the module's docstring. (S, N, m) -> (S, N, m).
-
-    Example::
-
-        >>> from pinntk.network import activations
-        >>> z = torch.tensor([math.atanh(0.5), 2.0, 0.0]).view(3, 1, 1)  # z, z_x, z_xx of z = atanh(1/2) + 2 x at x = 0
-        >>> a = activate(z, Streams(["u_xx"], ["x"]), activations.tanh)
-        >>> [round(float(stream), 4) for stream in a]  # a, (1 - a^2) z_x, -2 a (1 - a^2) z_x^2
-        [0.5, 1.5, -3.0]
-    """
-    if len(streams) == 1:
-        return activation(z, 0)[0]
-    value, *rest = z.unbind(0)
-    d = activation(value, streams.order)
-    parts = [d[0]]
-    for z_s, bends in zip(rest, streams.bends, strict=True):
-        total = d[1] * z_s
-        for order, products in _by_order(bends):
-            total = total + d[order] * _sum(_product([z[i] for i in product], factor) for product, factor in products)
-        parts.append(total)
-    return torch.stack(parts)
-
-
-def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, activation: Activation) -> Tensor:
-    """The transposed derivative of `activate`, written out so that a compiler fuses it to one pass over memory.
-
-    Args:
-        z: what went in, (S, N, m).
-        a: the value that came out, (N, m).
-        g: cotangents of what came out, (S, N, m).
-        streams: which.
-        activation: which.
-
-    Returns:
-        cotangents of z, (S, N, m).
-
-    Example::
-
-        >>> from pinntk.network import activations
-        >>> streams = Streams(["u_xxt"], ["x", "t"])
-        >>> z = torch.linspace(-1, 2, len(streams)).view(-1, 1, 1).requires_grad_()
-        >>> (automatic,) = torch.autograd.grad(activate(z, streams, activations.sin).sum(), z)
-        >>> ones = torch.ones_like(z)
-        >>> torch.allclose(activation_cotangents(z, z[0].sin(), ones, streams, activations.sin), automatic)
-        True
-    """
-    if len(streams) == 1:
-        return activation(z, 1, a[None])[1] * g
-    d = activation(z[0], streams.order + 1, a)
-    # Of the value: sigma^(k+1) times what sigma^(k) stands before.
-    above: dict[int, list[Tensor]] = {1: [z[s] * g[s] for s in range(1, len(streams))]}
-    beside: dict[int, dict[int, list[Tensor]]] = {s: {} for s in range(1, len(streams))}
-    for s, bends in enumerate(streams.bends, start=1):
-        for product, factor in bends:
-            order, first = len(product), True
-            for i in dict.fromkeys(product):
-                others = list(product)
-                others.remove(i)
-                rest = _product([*(z[j] for j in others), g[s]], factor)
-                if first:
-                    above.setdefault(order, []).append(rest * z[i])
-                    first = False
-                count = product.count(i)
-                beside[i].setdefault(order, []).append(count * rest if count > 1 else rest)
-    found = [_sum([d[1] * g[0], *(d[order + 1] * _sum(products) for order, products in above.items())])]
-    for s in range(1, len(streams)):
-        found.append(_sum([d[1] * g[s], *(d[order] * _sum(products) for order, products in beside[s].items())]))
-    return torch.stack(found)
-
-
-def _by_order(
-    bends: Sequence[tuple[tuple[int, ...], float]],
-) -> Iterator[tuple[int, list[tuple[tuple[int, ...], float]]]]:
-    for order in sorted({len(product) for product, _ in bends}):
-        yield order, [bend for bend in bends if len(bend[0]) == order]
-
-
-def _product(factors: Sequence[Tensor], number: float) -> Tensor:
-    found = factors[0]
-    for factor in factors[1:]:
-        found = found * factor
-    return found if number == 1.0 else number * found
-
-
-def _sum(terms: Iterable[Tensor]) -> Tensor:
-    first, *rest = terms
-    for term in rest:
-        first = first + term
-    return first

@@ -1,6 +1,6 @@
 """One file per problem. A problem is a pydantic model whose fields are its coefficients."""
 
-from pinntk.network import Coefficient, Unknown
+from pinntk.network.coefficients import Coefficient, Unknown
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.pdes.reference_file import PartialReference

@@ -13,7 +13,7 @@ One forward pass and one backward pass of ``sum_i r_i`` per term give all factor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -138,6 +138,13 @@ class FactoredJacobian:
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
         return torch.cat([torch.cat([block.dense for block in blocks], dim=1) for blocks in self.factors.values()])
+
+    def row_blocks(self, rows: int) -> Iterator[tuple[str, Tensor]]:
+        """J so many rows at a time, with the term that they are of: (rows, P)."""
+        for name, blocks in self.factors.items():
+            for start in range(0, self._extent[name][1], rows):
+                part = slice(start, start + rows)
+                yield name, torch.cat([block.rows(part).dense for block in blocks], dim=1)
 
     def scaled(self, factors: Tensor) -> FactoredJacobian:
         """``diag(factors) J``, factors (N,)."""

@@ -193,7 +193,8 @@ class Problem(Strict, ABC):
     @property
     def domain(self) -> Domain:
         """Where the regions of its terms are."""
-        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        kind = next(base for base in type(self).__mro__ if "terms" in vars(base))
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         folder = None if file is None else Path(file).parent
         return Domain(self.coordinates, self.lower, self.upper, self.shape, folder)
 

@@ -17,45 +17,63 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.ntk import FactoredJacobian
 
-PARAMETERS = 5_000
+PARAMETERS = 6_000
 """Up to which ``J^T J`` is made and factored: seconds."""
-RIDGE = 1e-10
-"""Of the mean diagonal entry, added to it: directions that no residual binds do not count."""
+ROWS = 2048
+"""Of J, made at a time."""
+RIDGE = 1e-12
+"""Added to ``J^T J`` with its columns scaled to length 1: directions that no residual binds do not count."""
+BOUND = 1e-10
+"""What the other columns leave of a coefficient's, squared and relative: with less it is not determined."""
 
 
 def standard_errors(objective: ResidualForm, measured: Collection[str]) -> dict[str, float]:
-    """Of the unknown coefficients, by name.
+    """Of the unknown coefficients, by name; nan where the residuals do not determine one.
 
     Args:
         objective: at its minimum, or near it.
-        measured: names of the terms that are measurements.
+        measured: names of the terms that are measurements; those of weight 0 do not count.
 
     Raises:
         ValueError: there are no measurements, or more than `PARAMETERS` parameters.
     """
     network, names = objective.network, objective.network.coefficients.unknown
     _, r, jacobian = objective.jacobian()
+    assert isinstance(jacobian, FactoredJacobian)
     rows = {name: part for name, part in jacobian.slices.items() if name in measured}
     if not rows:
         raise ValueError("no measurements, whose noise would make it uncertain")
     if jacobian.shape[1] > PARAMETERS:
         raise ValueError(f"{jacobian.shape[1]} parameters; known up to {PARAMETERS}")
-    dense = jacobian.dense().double()
-    normal = dense.T @ dense
-    normal.diagonal().add_(RIDGE * normal.diagonal().mean())
+    normal = torch.zeros(jacobian.shape[1], jacobian.shape[1], dtype=torch.float64, device=r.device)
+    data: dict[str, list[Tensor]] = {name: [] for name in rows}
+    for name, rows_of_j in jacobian.row_blocks(ROWS):
+        block = rows_of_j.double()
+        normal.addmm_(block.T, block)
+        if name in data:
+            data[name].append(block)
+    lengths = normal.diagonal().sqrt()
+    lengths = torch.where(lengths > 0, lengths, 1.0)
+    normal /= lengths[:, None] * lengths
+    normal.diagonal().add_(RIDGE)
     picked = torch.zeros(len(normal), len(names), dtype=normal.dtype, device=normal.device)
     picked[len(normal) - len(names) :] = torch.eye(len(names), dtype=normal.dtype, device=normal.device)
     factor = torch.linalg.cholesky(normal)
     gain = torch.cholesky_solve(picked, factor)
+    left = 1 / gain[len(normal) - len(names) :].diagonal()  # of the column, squared, beside all others
     variance = torch.zeros(len(names), dtype=normal.dtype, device=normal.device)
-    for part in rows.values():
-        data, misfit = dense[part], r[part].double()
-        used = float((data * torch.cholesky_solve(data.T, factor).T).sum())
+    for name, part in rows.items():
+        known = torch.cat(data[name]) / lengths
+        counted = known.any(dim=1)
+        known, misfit = known[counted], r[part][counted].double()
+        used = float((known * torch.cholesky_solve(known.T, factor).T).sum())
         # rho_i is the same for all residuals of a term, and drops out of rho^2 sigma^2.
         noise = misfit.square().sum() / max(len(misfit) - used, 1.0)
-        variance += noise * (gain.T @ data.T).square().sum(1)
-    slopes = [float(network.coefficients.slope(name)) for name in names]
-    return {name: slope * float(v.sqrt()) for name, slope, v in zip(names, slopes, variance, strict=True)}
+        variance += noise * (gain.T @ known.T).square().sum(1)
+    errors = torch.where(left > BOUND, variance.sqrt() / lengths[len(normal) - len(names) :], torch.nan)
+    return {name: float(network.coefficients.slope(name)) * float(e) for name, e in zip(names, errors, strict=True)}

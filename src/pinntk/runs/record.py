@@ -17,6 +17,7 @@ from pinntk.common.fingerprint import fingerprint
 from pinntk.methods import Method
 from pinntk.pdes import PDE, PartialReference
 from pinntk.pdes.references import Reference
+from pinntk.residual.exact import sizes_of
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.uncertainty import standard_errors
 from pinntk.runs.published import METHODS, TABLE_2
@@ -74,10 +75,19 @@ def describe(
         "compiled": method.compiled,
         "versions": versions(),
         "git": git_revision(),
-        "fingerprint": fingerprint(type(settings.pde), settings.method_class),
+        "fingerprint": fingerprint(*settings.code),
         "method_figures": figures(method, reference) if status == "completed" else {},
         **({"estimates": estimates(method)} if method.network.coefficients.unknown else {}),
+        **({"exact_terms": exact_terms(method)} if method.network.ansatz is not None else {}),
     }
+
+
+def exact_terms(method: Method) -> dict[str, float]:
+    """Largest residual of the terms that the network satisfies exactly, at points drawn for this alone."""
+    trained = method.residuals.names
+    terms = [term for term in method.pde.terms() if term.name not in trained]
+    sizes = sizes_of(method.pde, method.network, terms, method.seed, draw=1)
+    return {name: size for name, (size, _) in sizes.items()}
 
 
 def estimates(method: Method) -> dict[str, dict[str, Any]]:
@@ -90,7 +100,10 @@ def estimates(method: Method) -> dict[str, dict[str, Any]]:
         if not isinstance(method.objective, ResidualForm):
             raise ValueError("not a loss of residuals")
         for name, error in standard_errors(method.objective, measured).items():
-            found[name]["standard_error"] = error if math.isfinite(error) else None
+            if math.isfinite(error):
+                found[name]["standard_error"] = error
+            else:
+                found[name]["reason"] = "the residuals do not determine it"
     except (RuntimeError, ValueError) as error:
         for one in found.values():
             one["reason"] = str(error).strip().split("\n")[0]

@@ -106,7 +106,7 @@ def _ended(settings: RunSettings, folder: RunFolder) -> dict[str, Any] | None:
 def _edits(settings: RunSettings, then: Mapping[str, str] | None) -> str:
     """What has been edited of problem and method since they had the fingerprint ``then``, in words; "" where nothing
     has, as far as one knows: older versions stored no fingerprint."""
-    now = fingerprint(type(settings.pde), settings.method_class)
+    now = fingerprint(*settings.code)
     edited = changes(then, now) if then and now else []
     return f"of other code, changed since: {', '.join(edited)}" if edited else ""
 

@@ -25,9 +25,10 @@ from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
 from pinntk.network import DTYPES, Features, Network, NetworkSettings, Unknown, completed
+from pinntk.network.activations import own_activation
 from pinntk.pdes import PDE, declaration
+from pinntk.residual.exact import left
 from pinntk.residual.points import PointSettings
-from pinntk.residual.residuals import left
 from pinntk.residual.terms import Term
 from pinntk.runs.components import component, validated
 from pinntk.runs.folder import CHECKPOINT, check_writable
@@ -143,8 +144,8 @@ class RunSettings(Strict, strict=True):
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
             self._check_hard,
-            # Of the inputs that the settings have: those of hard conditions belong to the problem's own factor.
-            lambda: self.pde.check_periods(self.network.periods()),
+            # With hard conditions the network is a factor of u, whose periods are its problem's affair.
+            lambda: None if self.network.hard else self.pde.check_periods(self.network.periods()),
         ]
         for check in checks:
             try:
@@ -278,6 +279,11 @@ class RunSettings(Strict, strict=True):
             if feature.get("parity") == "both":
                 del feature["parity"]
         return found
+
+    @property
+    def code(self) -> tuple[Any, ...]:
+        """Classes and functions whose source is part of the run's identity."""
+        return type(self.pde), self.method_class, *own_activation(self.network.activation)
 
     def build(self) -> Method:
         """The method of these settings with its network untrained. ``compiled`` is left to whoever trains it."""

@@ -168,7 +168,7 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
     except BadInput as error:
         raise ValueError(str(error)) from error
     adopt(method, saved)
-    then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(type(settings.pde), settings.method_class)
+    then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(*settings.code)
     if edited := changes(then, now) if then and now else []:
         text = f"{folder.path}: this run is of other code, changed since: {', '.join(edited)}"
         warnings.warn(text, stacklevel=3)

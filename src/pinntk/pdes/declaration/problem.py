@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +91,16 @@ def _names(pde: PDE) -> Iterator[str]:
         yield f"fields={tuple(fields)}: two of them have one name; allowed are names that differ"
         return
     for name in fields:
-        others = [other for other in fields if other != name]
+        others = Streams([], pde.coordinates, [other for other in fields if other != name])
         if name in pde.coordinates:
             yield f"fields={tuple(fields)}: a coordinate has the name {name!r}; allowed are others"
-        elif others and _is_stream(pde, name, others):
+        elif others.is_derivative(name):
             yield f"fields={tuple(fields)}: {name!r} is a derivative, too; allowed are others"
+    known = Streams([], pde.coordinates, fields)
     for name in pde.coefficients():
-        if _is_stream(pde, name, fields):
+        if known.is_derivative(name):
             what = "field" if name in fields else "derivative"
             yield f"coefficient {name!r}: a {what} has this name; allowed are others"
-
-
-def _is_stream(pde: PDE, name: str, fields: Sequence[str]) -> bool:
-    """Whether a field, or a derivative of one, has this name."""
-    try:
-        Streams([name], pde.coordinates, fields)
-    except ValueError:
-        return False
-    return True
 
 
 def _evaluation(pde: PDE) -> Iterator[str]:
@@ -176,6 +168,6 @@ def _terms(pde: PDE, dtype: torch.dtype, device: torch.device | str) -> Iterator
     if wrong or len(placed) < len(terms):  # all else needs the streams and the regions of all of them
         return
     for name, value in pde.coefficients().items():
-        if isinstance(value, Unknown) and not any(name in term.names for term in terms):
+        if isinstance(value, Unknown) and not any(name in term.streams for term in terms):
             yield f"{name}=unknown: no term has it among its streams; allowed is a number, or a term with {name!r}"
     yield from condition_faults(pde, terms, regions, device)

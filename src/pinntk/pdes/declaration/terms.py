@@ -92,7 +92,8 @@ class _Evaluation:
         if not listed(term.streams) or not all(isinstance(s, str | Operator) for s in term.streams):
             raise Fault(f'streams={term.streams!r}; allowed is a tuple of names or operators, as ("u", "u_x")')
         for operator in (s for s in term.streams if isinstance(s, Operator)):
-            if (what := self._other(operator.name)) is not None:
+            if self.network.value.is_derivative(operator.name):
+                what = "field" if operator.name in self.pde.fields else "derivative"
                 raise Fault(f"operator {operator.name!r}: a {what} has this name; allowed are others")
             given: Any = operator.coefficients
             if not isinstance(given, Mapping) or not given or not all(map(number, given.values())):
@@ -101,14 +102,6 @@ class _Evaluation:
             self.network.wanting(*term.streams)
         except ValueError as error:
             raise Fault(str(error)) from error
-
-    def _other(self, name: str) -> str | None:
-        """What has this name besides an operator; None: nothing."""
-        try:
-            found = self.network.wanting(name)
-        except ValueError:
-            return None
-        return "coefficient" if found.coefficients else "field" if name in self.pde.fields else "derivative"
 
     def _check_fields(self) -> list[Tensor]:
         given = self.points.clone()
