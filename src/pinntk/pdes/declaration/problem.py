@@ -91,10 +91,10 @@ def _names(pde: PDE) -> Iterator[str]:
         yield f"fields={tuple(fields)}: two of them have one name; allowed are names that differ"
         return
     for name in fields:
-        others = Streams([], pde.coordinates, [other for other in fields if other != name])
+        others = [other for other in fields if other != name]
         if name in pde.coordinates:
             yield f"fields={tuple(fields)}: a coordinate has the name {name!r}; allowed are others"
-        elif others.is_derivative(name):
+        elif others and Streams([], pde.coordinates, others).is_derivative(name):
             yield f"fields={tuple(fields)}: {name!r} is a derivative, too; allowed are others"
     known = Streams([], pde.coordinates, fields)
     for name in pde.coefficients():
