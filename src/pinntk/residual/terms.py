@@ -186,7 +186,7 @@ class Problem(Strict, ABC):
     @model_validator(mode="before")
     @classmethod
     def _unknown_as_declared(cls, given: Any) -> Any:
-        """``unknown`` alone keeps what the class says of its unknown number: where it starts, whether it is positive."""
+        """``unknown`` alone keeps what the class says of its unknown number: its start, and whether it is positive."""
         if not isinstance(given, Mapping):
             return given
         found = dict(given)
