@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from pinntk.common.settings import Strict
@@ -181,6 +182,21 @@ class Problem(Strict, ABC):
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
     shape: ClassVar[Shape | None] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown_as_declared(cls, given: Any) -> Any:
+        """``unknown`` alone keeps what the class says of its unknown number: its start, and whether it is positive."""
+        if not isinstance(given, Mapping):
+            return given
+        found = dict(given)
+        for name, field in cls.model_fields.items():
+            default, value = field.default, found.get(name)
+            if isinstance(default, Unknown) and (
+                value == "unknown" or (isinstance(value, Mapping) and "unknown" in value)
+            ):
+                found[name] = default.model_dump() | (dict(value) if isinstance(value, Mapping) else {})
+        return found
 
     @abstractmethod
     def terms(self) -> tuple[Term, ...]:

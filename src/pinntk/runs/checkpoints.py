@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
-from pinntk.common.errors import BadInput
+from pinntk.common.errors import BadInput, show
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
+from pinntk.runs.folder import CONFIG, read_yaml
 from pinntk.runs.settings import RunSettings
 
 
@@ -66,6 +68,28 @@ def start_from(settings: RunSettings, method: Method) -> None:
 
     state = initial()
     check_same_network(state, method, path)
+    _check_same_function(settings, path)
     # What the other run's method has made besides is not this one's.
     method.load_state_dict({name: state[name] for name in method.state_dict()})
     method.initial_state = initial
+
+
+def _check_same_function(settings: RunSettings, path: Path) -> None:
+    """Parameters of one shape may be another function: of other inputs, another activation, other hard conditions.
+
+    Raises:
+        BadInput: naming what differs first. A folder that does not tell is taken as it is.
+    """
+    config = path.parent / CONFIG
+    if not config.is_file():
+        return
+    there = read_yaml(config).get("network") or {}
+    here = settings.network.model_dump(mode="json")
+    defaults = NetworkSettings().model_dump(mode="json")
+    known = NetworkSettings.model_validate({key: value for key, value in there.items() if key in defaults})
+    for key, value in known.model_dump(mode="json").items():
+        if value != here[key]:
+            raise BadInput(
+                f"init_from={settings.init_from}: network.{key}={show(value)} there and {show(here[key])} here;"
+                " allowed is a run with the same network"
+            )

@@ -113,6 +113,8 @@ class RunSettings(Strict, strict=True):
         part("network", NetworkSettings)
         part("points", PointSettings)
         part("discretization", pde_class.Discretization if pde_class else None)
+        if pde_class and pde_class.Discretization is None and isinstance(config.get("discretization"), Mapping):
+            messages.append(f"discretization: {pde_class.__name__} has no discrete form; allowed is null")
         if method_class is not None:
             parts["method_class"] = method_class
         for group, base in (("callbacks", pl.Callback), ("logger", Logger)):
