@@ -60,7 +60,8 @@ def test_a_system_is_trained_watched_and_reported(
     assert {path.name for path in folder.glob("*.png")} == pictures
     rows, result = rows_of(folder), result_of(folder)
     assert [row["estimate_nu"] for row in rows if row["loss"]][-1] == str(result["estimates"]["nu"]["value"])
-    assert result["pde_parameters"]["nu"] == {"unknown": True, "start": 1.0, "positive": False}
+    start = {"swinging": 1.2, "coupled": 0.7}[name]
+    assert result["pde_parameters"]["nu"] == {"unknown": True, "start": start, "positive": True}
     for column in ("ntk_drift_K", "hessian_norm_L", "ntk_forecast_horizon", "estimate_nu", "loss"):
         values = [float(row[column]) for row in rows if row.get(column)]
         assert values, column
@@ -74,9 +75,9 @@ def test_a_system_is_trained_watched_and_reported(
 def test_a_coefficient_is_given_or_looked_for(systems: Callable[..., Any], cli: Cli) -> None:
     words = [*FAST, "pde=swinging", "network=hard"]
     starts = {
-        "unknown": Unknown(),
-        "{unknown: true, start: 2.0, positive: true}": Unknown(start=2.0, positive=True),
-        "{start: 2.0}": Unknown(start=2.0),
+        "unknown": Unknown(start=1.2, positive=True),  # as the class says
+        "{start: 2.0}": Unknown(start=2.0, positive=True),
+        "{unknown: true, start: 2.0, positive: false}": Unknown(start=2.0),
         "0.3": 0.3,
     }
     for text, value in starts.items():
@@ -98,7 +99,7 @@ def test_a_coefficient_is_given_or_looked_for(systems: Callable[..., Any], cli: 
         assert (folder / "estimates.png").stat().st_size > 5_000
         (line,) = (line for line in ended.out.splitlines() if line.startswith("nu "))
         assert line.split()[1:3] == [f"{found['value']:.6g}", "±"]
-    same = systems(*words, "pde.nu={unknown: true, start: 1.0}")
+    same = systems(*words, "pde.nu={unknown: true, start: 1.2}")
     assert "finished before and not run again" in same.out
 
 
@@ -243,14 +244,14 @@ def test_a_trained_system_is_looked_at(systems: Callable[..., Any], cli: Cli, mo
     found = run.derivatives(points, *expected)
     for name, derivative in expected.items():
         np.testing.assert_allclose(found[name], derivative.detach().numpy(), rtol=1e-11, atol=1e-12)
-    nu = float(trained["coefficients.trained.nu"])
-    assert nu == run.result["estimates"]["nu"]["value"]
+    nu = math.exp(float(trained["coefficients.trained.nu"]))
+    assert nu == pytest.approx(run.result["estimates"]["nu"]["value"], rel=1e-14)
     of = {"first": u_t + nu * v_x, "second": v_t + nu * u_x}
     r = run.residuals(points)
     assert list(r) == list(of)
     for name, residual in of.items():
         np.testing.assert_allclose(r[name], residual.detach().numpy(), rtol=1e-11, atol=1e-12)
-    assert set(run.derivatives(points, "nu")["nu"]) == {nu}
+    np.testing.assert_allclose(run.derivatives(points, "nu")["nu"], nu, rtol=1e-14)
     (ends,) = run.residuals(points, "boundary").values()
     np.testing.assert_allclose(ends, values[:, 0], rtol=1e-12, atol=1e-14)
     with pytest.raises(

@@ -192,9 +192,7 @@ class Problem(Strict, ABC):
         found = dict(given)
         for name, field in cls.model_fields.items():
             default, value = field.default, found.get(name)
-            if isinstance(default, Unknown) and (
-                value == "unknown" or (isinstance(value, Mapping) and "unknown" in value)
-            ):
+            if isinstance(default, Unknown) and (value == "unknown" or isinstance(value, Mapping)):
                 found[name] = default.model_dump() | (dict(value) if isinstance(value, Mapping) else {})
         return found
 
