@@ -31,7 +31,7 @@ def activate(z: Tensor, streams: Streams, activation: Activation) -> Tensor:
     for z_s, bends in zip(rest, streams.bends, strict=True):
         total = d[1] * z_s
         for order, products in _by_order(bends):
-            total = total + d[order] * _sum(_product([z[i] for i in product], factor) for product, factor in products)
+            total = total + d[order] * _sum(_product(z, product, factor) for product, factor in products)
         parts.append(total)
     return torch.stack(parts)
 
@@ -68,16 +68,12 @@ def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, act
     beside: dict[int, dict[int, list[Tensor]]] = {s: {} for s in range(1, len(streams))}
     for s, bends in enumerate(streams.bends, start=1):
         for product, factor in bends:
-            order, first = len(product), True
+            above.setdefault(len(product), []).append(_product(z, product, factor, g[s]))
             for i in dict.fromkeys(product):
                 others = list(product)
                 others.remove(i)
-                rest = _product([*(z[j] for j in others), g[s]], factor)
-                if first:
-                    above.setdefault(order, []).append(rest * z[i])
-                    first = False
-                count = product.count(i)
-                beside[i].setdefault(order, []).append(count * rest if count > 1 else rest)
+                rest = _product(z, others, product.count(i) * factor, g[s])
+                beside[i].setdefault(len(product), []).append(rest)
     found = [_sum([d[1] * g[0], *(d[order + 1] * _sum(products) for order, products in above.items())])]
     for s in range(1, len(streams)):
         found.append(_sum([d[1] * g[s], *(d[order] * _sum(products) for order, products in beside[s].items())]))
@@ -91,11 +87,17 @@ def _by_order(
         yield order, [bend for bend in bends if len(bend[0]) == order]
 
 
-def _product(factors: Sequence[Tensor], number: float) -> Tensor:
-    found = factors[0]
-    for factor in factors[1:]:
-        found = found * factor
-    return found if number == 1.0 else number * found
+def _product(z: Tensor | Sequence[Tensor], numbers: Sequence[int], factor: float, *more: Tensor) -> Tensor:
+    """``factor prod z_i``, times more."""
+    found = list(more)
+    for i in dict.fromkeys(numbers):
+        # A square reads z once: the compiler computes it anew for every mention.
+        squares, rest = divmod(numbers.count(i), 2)
+        found = [z[i].square()] * squares + [z[i]] * rest + found
+    total = found[0]
+    for one in found[1:]:
+        total = total * one
+    return total if factor == 1.0 else factor * total
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
