@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from pinntk.common.settings import Strict
@@ -183,12 +182,9 @@ class Problem(Strict, ABC):
     upper: ClassVar[tuple[float, ...]]
     shape: ClassVar[Shape | None] = None
 
-    @model_validator(mode="before")
     @classmethod
-    def _unknown_as_declared(cls, given: Any) -> Any:
-        """``unknown`` alone keeps what the class says of its unknown number: its start, and whether it is positive."""
-        if not isinstance(given, Mapping):
-            return given
+    def as_declared(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of a configuration, in which an unknown number keeps what the class says of it where they do not."""
         found = dict(given)
         for name, field in cls.model_fields.items():
             default, value = field.default, found.get(name)

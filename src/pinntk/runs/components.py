@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from pinntk.network import DTYPES
 from pinntk.pdes import PDE, declaration
+from pinntk.residual.terms import Problem
 from pinntk.runs.validation import errors_of
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ def check_problem(config: Mapping[str, Any]) -> None:
 def validated(values: Mapping[str, Any], key: str, model: type[M], messages: list[str]) -> M | None:
     """The model made of these values, ``_target_`` apart; None and messages where they are wrong."""
     values = {name: value for name, value in values.items() if name != "_target_"}
+    if issubclass(model, Problem):
+        values = model.as_declared(values)
     try:
         # JSON, so that a list may stand for a tuple while 1 is not true and "1" not a number.
         return model.model_validate_json(json.dumps(values), strict=True)
