@@ -17,6 +17,7 @@ from pinntk.pdes.reaction import Reaction
 from pinntk.pdes.wave import Wave
 from pinntk.residual.points import PointSettings, sample
 from pinntk.residual.residuals import Batch, Normalization, Residuals
+from pinntk.residual.terms import Problem, Term
 
 PDES: dict[str, PDE] = {
     pde.name: pde
@@ -47,7 +48,9 @@ def features(pde: PDE) -> list[dict[str, Any]]:
     ]
 
 
-def residuals_of(pde: PDE, *, dtype: torch.dtype = torch.float64, **network: Any) -> Residuals:
+def residuals_of(
+    pde: Problem, *, dtype: torch.dtype = torch.float64, terms: Sequence[Term] | None = None, **network: Any
+) -> Residuals:
     """The problem's residuals on a small network, whose biases are not zero: that would hide a mistake in them."""
     settings = NetworkSettings.model_validate({"width": 6, **network})
     made = Network(settings, pde.coordinates, pde.lower, pde.upper, seed=3, dtype=dtype)
@@ -55,7 +58,7 @@ def residuals_of(pde: PDE, *, dtype: torch.dtype = torch.float64, **network: Any
         for name, parameter in made.named_parameters():
             if name.endswith("bias"):
                 parameter.add_(torch.linspace(-0.3, 0.4, len(parameter), dtype=dtype))
-    return Residuals(pde, made)
+    return Residuals(pde, made, terms)
 
 
 def batches_of(pde: PDE, residuals: Residuals, points: PointSettings = POINTS, draw: int = 0) -> dict[str, Batch]:

@@ -1,5 +1,6 @@
 """Which terms hold exactly is found out by evaluation: what only looks like it is trained."""
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor
 from pinntk.network import Network, NetworkSettings
 from pinntk.pdes import PDE, Operator, Term, prescribed, zero
 from pinntk.pdes.convection import Convection
-from pinntk.residual.exact import left, sizes_of
+from pinntk.residual.exact import sizes_of
+from pinntk.residual.residuals import Residuals
 
 LAPLACE = Term("residual", "interior", (Operator("L", {"u_xx": 1.0, "u_yy": 1.0}),), lambda s: s["L"])
 
@@ -35,7 +37,7 @@ def case(**attributes: Any) -> PDE:
 
 def kept(pde: PDE, dtype: torch.dtype = torch.float64, **settings: Any) -> list[str]:
     network = Network.of(pde, NetworkSettings.model_validate({"width": 8, "hard": True, **settings}), dtype=dtype)
-    return [term.name for term in left(pde, network)]
+    return list(Residuals(pde, network).names)
 
 
 def with_terms(*terms: Term, **attributes: Any) -> PDE:
@@ -82,3 +84,11 @@ def test_what_is_left_of_an_exact_term_is_rounding() -> None:
     for size, scale in sizes.values():
         assert size < 1e-13
         assert scale > 0.1
+
+
+def test_a_network_that_has_diverged_can_be_asked() -> None:
+    """Of a failed training result.json is written, whatever its parameters are."""
+    network = Network.of(Convection(), NetworkSettings(width=5, hard=True))
+    network.assign(torch.full_like(network.vector(), math.nan))
+    sizes = sizes_of(Convection(), network, Convection().terms()[1:], seed=0)
+    assert all(math.isnan(size) for size, _ in sizes.values())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from jacobians import dense_jacobian
+from jacobians import dense_jacobian, residuals_of
 from made import EQUATION, Cooling, Saddle, line_of, made
 from torch import Tensor
 from training import fit, make_of
@@ -16,7 +16,6 @@ from training import fit, make_of
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.common.arrays import Array
 from pinntk.methods.ntk_ng import NTKNaturalGradient
-from pinntk.network import Network, NetworkSettings
 from pinntk.pdes import Disc, Measurements, Points, Polygon, Term, jump, measured, prescribed, zero
 from pinntk.pdes.declaration import check
 from pinntk.residual.collocation import Collocation
@@ -25,8 +24,6 @@ from pinntk.residual.loss import BlockedLoss
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.points import PointSettings
 from pinntk.residual.regions import Region
-from pinntk.residual.residuals import Residuals
-from pinntk.residual.terms import Problem
 from pinntk.residual.weighting import TraceWeighting
 
 CORNER = Polygon(((-1, -1), (1, -1), (1, 0), (0, 0), (0, 1), (-1, 1)))
@@ -34,15 +31,6 @@ CORNER = Polygon(((-1, -1), (1, -1), (1, 0), (0, 0), (0, 1), (-1, 1)))
 
 def FREE(s: dict[str, Tensor]) -> Tensor:
     return s["u"]
-
-
-def residuals_of(pde: Problem, dtype: torch.dtype = torch.float64, terms: Any = None) -> Residuals:
-    network = Network(NetworkSettings(width=6, depth=2), pde.coordinates, pde.lower, pde.upper, seed=1, dtype=dtype)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(torch.linspace(-0.3, 0.4, len(parameter), dtype=dtype))
-    return Residuals(pde, network, terms)
 
 
 # --- terms on them ----------------------------------------------------------------------------------------------------

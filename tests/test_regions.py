@@ -8,20 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
+from jacobians import residuals_of
 from made import EQUATION, line_of, made
 from torch import Tensor
 
 from pinntk.common.arrays import Array
-from pinntk.network import Network, NetworkSettings
 from pinntk.pdes import PDE, Points, Polygon, Term, prescribed, zero
 from pinntk.pdes.declaration import check
 from pinntk.residual.collocation import Collocation
 from pinntk.residual.named import placed, regions_of
 from pinntk.residual.points import PointSettings, draw_region, sample
 from pinntk.residual.regions import Domain, Region
-from pinntk.residual.residuals import Residuals
-from pinntk.residual.terms import Problem
 
 BOX = Domain(("x", "t", "y"), (-1.0, 5.0, 0.0), (2.0, 9.0, 1.0))
 COUNTS = PointSettings(interior=50, initial=20, boundary=43)
@@ -206,22 +203,10 @@ class Heated(PDE):
             Term("face", "x = lower", ("u_x",), zero("u_x")),
         )
 
-    def reference(self) -> Any:
-        raise NotImplementedError
-
 
 def inside_corner(points: Array) -> Any:
     x, y = points[:, 0], points[:, 2]
     return (np.abs(x) <= 1) & (np.abs(y) <= 1) & ((x <= 0) | (y <= 0))
-
-
-def residuals_of(pde: Problem, dtype: torch.dtype = torch.float64, terms: Any = None) -> Residuals:
-    network = Network(NetworkSettings(width=6, depth=2), pde.coordinates, pde.lower, pde.upper, seed=1, dtype=dtype)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(torch.linspace(-0.3, 0.4, len(parameter), dtype=dtype))
-    return Residuals(pde, network, terms)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

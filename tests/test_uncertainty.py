@@ -1,7 +1,7 @@
 """Standard errors of unknown coefficients, against those of linear regression."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from torch import Tensor
 from pinntk.network import Coefficient, Network, NetworkSettings, Unknown
 from pinntk.pdes import PDE, Measurements, Term, measured
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.points import draw_region
 from pinntk.residual.residuals import Residuals
 from pinntk.residual.uncertainty import standard_errors
 
@@ -96,3 +97,37 @@ def test_a_positive_coefficient_is_its_exponential() -> None:
     assert network.coefficients.estimates() == pytest.approx({"a": 1.9, "b": 2.5})
     x: Tensor = torch.zeros(3, 1, dtype=torch.float64)
     assert network.streams(x, network.wanting("b"))["b"].detach().tolist() == pytest.approx([2.5] * 3)
+
+
+class Sum(Line):
+    """Only ``a + b`` counts; the measurements may have further ones of weight 0."""
+
+    name: ClassVar[str] = "sum"
+    idle: ClassVar[int] = 0
+    b: Coefficient = 0.0
+
+    def terms(self) -> tuple[Term, ...]:
+        x, u = np.tile(X, 1 + self.idle), np.tile(self.data, 1 + self.idle)
+        weight = np.concatenate([np.ones(N), np.zeros(N * self.idle)])
+        table = Measurements.of("table", {"x": x, "u": u, "weight": weight})
+        return Term("sum", "interior", ("u", "a", "b"), lambda s: s["u"] - s["a"] - s["b"]), measured("u", table)
+
+
+def errors_of(**attributes: Any) -> dict[str, float]:
+    """Before any training; with sums, so that rows of weight 0 change nothing else."""
+    pde = type("Case", (Sum,), {"__module__": __name__, **attributes})()
+    residuals = Residuals(pde, Network.of(pde, NetworkSettings(width=2, depth=1)))
+    points = {
+        n: torch.from_numpy(draw_region(r, 30, "uniform", seed=0, draw=0)) for n, r in residuals.region_of.items()
+    }
+    return standard_errors(ResidualForm(residuals, residuals.prepare(points), normalization="sum"), ["measured_u"])
+
+
+def test_what_only_a_sum_determines_has_no_error() -> None:
+    assert 0 < errors_of()["a"] < 10  # b being given
+    unknown = {"b": Unknown(start=0.5), "__annotations__": {"b": Coefficient}}
+    assert all(math.isnan(error) for error in errors_of(**unknown).values())
+
+
+def test_measurements_of_weight_0_are_none() -> None:
+    assert errors_of(idle=9)["a"] == pytest.approx(errors_of()["a"], rel=1e-6)

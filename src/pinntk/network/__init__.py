@@ -3,7 +3,7 @@
 from pinntk.network.ansatz import Ansatz
 from pinntk.network.coefficients import Coefficient, Unknown
 from pinntk.network.features import Features
-from pinntk.network.network import DTYPES, Network, completed
+from pinntk.network.network import DTYPES, Network, count_parameters
 from pinntk.network.readout import Inputs
 from pinntk.network.settings import NetworkSettings
 
@@ -16,5 +16,5 @@ __all__ = [
     "Network",
     "NetworkSettings",
     "Unknown",
-    "completed",
+    "count_parameters",
 ]

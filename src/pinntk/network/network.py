@@ -56,6 +56,19 @@ def completed(settings: NetworkSettings, problem: Solved) -> NetworkSettings:
     return settings.model_copy(update={"features": [*problem.inputs(), *settings.features]})
 
 
+def count_parameters(settings: NetworkSettings, problem: Solved) -> int:
+    """Of the network of a problem, without making it.
+
+    Raises:
+        ValueError: its inputs do not fit the problem.
+    """
+    settings = completed(settings, problem)
+    inputs = Features(settings, problem.coordinates, problem.lower, problem.upper).size
+    sizes = [inputs, *[settings.width] * settings.depth, len(problem.fields)]
+    unknown = sum(isinstance(value, Unknown) for value in problem.coefficients().values())
+    return sum((m + 1) * n for m, n in pairwise(sizes)) + settings.slopes * settings.depth + unknown
+
+
 class Network(nn.Module):
     """Fully connected network ``N(x) = s W_L sigma(... sigma(W_0 phi(x) + b_0)) + b_L`` (paper, equation 1).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -22,37 +21,25 @@ WIDTH, DEPTH = 16, 2
 """At most, of the networks with which it is found out: what holds for every network does not depend on them."""
 
 
-def left(pde: Problem, network: Network) -> tuple[Term, ...]:
+_known: dict[tuple[type, str, str], frozenset[str]] = {}
+"""What has been found out in this process, by problem, its coefficients and the network's settings."""
+
+
+def left(pde: Problem, settings: NetworkSettings) -> tuple[Term, ...]:
     """The terms that a network with hard conditions does not satisfy exactly, and so has to be trained for."""
-    terms = pde.terms()
-    if network.ansatz is None:
-        return terms
-    exact = _exact(type(pde), repr(pde), network.settings.model_dump_json(), _Held(pde, network.settings))
-    return tuple(term for term in terms if term.name not in exact)
+    key = type(pde), repr(pde), settings.model_dump_json()
+    if key not in _known:
+        _known[key] = _exact(pde, settings)
+    return tuple(term for term in pde.terms() if term.name not in _known[key])
 
 
-class _Held:
-    """What the names of a cached result stand for; equal to every other, so that they alone tell results apart."""
-
-    def __init__(self, pde: Problem, settings: NetworkSettings) -> None:
-        self.pde, self.settings = pde, settings
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@functools.lru_cache(maxsize=64)
-def _exact(kind: type, coefficients: str, settings: str, held: _Held) -> frozenset[str]:
+def _exact(pde: Problem, settings: NetworkSettings) -> frozenset[str]:
     """By evaluation: with two small networks of these inputs and random parameters, in float64."""
-    pde = held.pde
     conditions = [term for term in pde.terms() if not term.equation]
-    small = {"width": min(held.settings.width, WIDTH), "depth": min(held.settings.depth, DEPTH)}
+    small = {"width": min(settings.width, WIDTH), "depth": min(settings.depth, DEPTH)}
     found = {term.name for term in conditions}
     for seed in range(2):
-        trial = Network.of(pde, held.settings.model_copy(update=small), seed=seed)
+        trial = Network.of(pde, settings.model_copy(update=small), seed=seed)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in trial.parameters():  # zero biases would make it odd
@@ -86,7 +73,8 @@ def sizes_of(
         both = [_sizes(pde, one, here, name, x) for one in (network, soft)]
         for term in here:
             (size, own), (without, others) = (sizes[term.name] for sizes in both)
-            found[term.name] = size, max(one for one in (own, without, others) if math.isfinite(one))
+            # Of a network that has diverged nothing is finite.
+            found[term.name] = size, max((x for x in (own, without, others) if math.isfinite(x)), default=math.nan)
     return found
 
 

@@ -13,7 +13,7 @@ One forward pass and one backward pass of ``sum_i r_i`` per term give all factor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -142,8 +142,7 @@ class FactoredJacobian:
     def row_blocks(self, rows: int) -> Iterator[tuple[str, Tensor]]:
         """J so many rows at a time, with the term that they are of: (rows, P)."""
         for name, blocks in self.factors.items():
-            for start in range(0, self._extent[name][1], rows):
-                part = slice(start, start + rows)
+            for part in self._parts(name, rows):
                 yield name, torch.cat([block.rows(part).dense for block in blocks], dim=1)
 
     def scaled(self, factors: Tensor) -> FactoredJacobian:
@@ -170,7 +169,7 @@ class FactoredJacobian:
         blocks = [
             (_shifted(part, self.slices[name]), [layer.rows(part) for layer in self.factors[name]])
             for name in self.names
-            for part in self._row_blocks(name)
+            for part in self._parts(name, max(1, int(BLOCK**0.5) // self._extent[name][0]))
         ]
         for i, (rows, a) in enumerate(blocks):
             for columns, b in blocks[: i + 1]:
@@ -179,9 +178,8 @@ class FactoredJacobian:
                 gram[columns, rows] = block.T
         return gram
 
-    def _row_blocks(self, name: str) -> Iterable[slice]:
-        streams, rows = self._extent[name]
-        step = max(1, int(BLOCK**0.5) // streams)
+    def _parts(self, name: str, step: int) -> list[slice]:
+        rows = self._extent[name][1]
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 

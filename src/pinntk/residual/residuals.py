@@ -92,7 +92,9 @@ class Residuals:
     def __init__(self, pde: Problem, network: Network, terms: Sequence[Term] | None = None) -> None:
         self.pde = pde
         self.network = network
-        self.terms: tuple[Term, ...] = tuple(terms) if terms is not None else left(pde, network)
+        if terms is None:
+            terms = pde.terms() if network.ansatz is None else left(pde, network.settings)
+        self.terms: tuple[Term, ...] = tuple(terms)
         self.names = tuple(term.name for term in self.terms)
         self.region_of: dict[str, Region] = all_placed([term.region for term in self.terms], pde.domain)
         self.regions = tuple(self.region_of)

@@ -43,10 +43,15 @@ class Shape(ABC):
         ...     lower, upper, size = np.zeros(2), np.ones(2), 0.5
         ...     def contains(self, points):
         ...         return (points > 0).all(axis=1) & (points.sum(axis=1) < 1)
-        ...     def edge(self, n, unit, more=0):
-        ...         raise NotImplementedError("a sketch, for terms in the interior")
+        ...     def edge(self, n, unit, more=0):  # its perimeter is 2 + sqrt(2)
+        ...         u = unit(n, 1 + more)
+        ...         s = np.interp(u[:, 0] * (2 + np.sqrt(2)), [0, 1, 1 + np.sqrt(2), 2 + np.sqrt(2)], [0, 1, 2, 3])
+        ...         x, y = np.interp(s, range(4), [0, 1, 0, 0]), np.interp(s, range(4), [0, 0, 1, 0])
+        ...         return np.column_stack([x, y, u[:, 1:]])
         ...     def normals(self, points):
-        ...         raise NotImplementedError
+        ...         x, y = points.T
+        ...         nearest = np.argmin([x, y, 1 - x - y], axis=0)
+        ...         return np.array([[-1.0, 0.0], [0.0, -1.0], [0.5**0.5, 0.5**0.5]])[nearest]
         >>> class Uniform:
         ...     grid, rng = False, np.random.default_rng(0)
         ...     def __call__(self, n, d):

@@ -77,7 +77,11 @@ def describe(
         "git": git_revision(),
         "fingerprint": fingerprint(*settings.code),
         "method_figures": figures(method, reference) if status == "completed" else {},
-        **({"estimates": estimates(method)} if method.network.coefficients.unknown else {}),
+        **(
+            {"estimates": estimates(method, completed=status == "completed")}
+            if method.network.coefficients.unknown
+            else {}
+        ),
         **({"exact_terms": exact_terms(method)} if method.network.ansatz is not None else {}),
     }
 
@@ -90,13 +94,15 @@ def exact_terms(method: Method) -> dict[str, float]:
     return {name: size for name, (size, _) in sizes.items()}
 
 
-def estimates(method: Method) -> dict[str, dict[str, Any]]:
+def estimates(method: Method, *, completed: bool) -> dict[str, dict[str, Any]]:
     """The unknown coefficients by name: value and standard error, null with a reason where there is none."""
     values = method.network.coefficients.estimates()
     found: dict[str, dict[str, Any]] = {n: {"value": value, "standard_error": None} for n, value in values.items()}
     residuals = method.residuals
     measured = [term.name for term in residuals.terms if residuals.region_of[term.where].whole]
     try:
+        if not completed:
+            raise ValueError("the training has not come to its end")
         if not isinstance(method.objective, ResidualForm):
             raise ValueError("not a loss of residuals")
         for name, error in standard_errors(method.objective, measured).items():

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +23,7 @@ from pinntk.common.errors import BadInput
 from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
-from pinntk.network import DTYPES, Features, Network, NetworkSettings, Unknown, completed
+from pinntk.network import DTYPES, NetworkSettings, count_parameters
 from pinntk.network.activations import own_activation
 from pinntk.pdes import PDE, declaration
 from pinntk.residual.exact import left
@@ -142,7 +141,7 @@ class RunSettings(Strict, strict=True):
         messages = []
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
-            lambda: self.method_class.check_size(self.method, self._parameters()),
+            lambda: self.method_class.check_size(self.method, count_parameters(self.network, self.pde)),
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
             self._check_hard,
@@ -193,7 +192,7 @@ class RunSettings(Strict, strict=True):
     @property
     def _trained_terms(self) -> tuple[Term, ...]:
         """Those that a network does not satisfy exactly."""
-        return left(self.pde, Network.of(self.pde, self.network))
+        return left(self.pde, self.network)
 
     def without_effect(self) -> dict[str, str]:
         """Keys that change nothing in this run -> when they would count, in words."""
@@ -207,14 +206,6 @@ class RunSettings(Strict, strict=True):
         if not self.method_class.discrete and "conditioning" not in self.callbacks:
             found["discretization"] = "counts only for the pcpinn methods, or with callbacks=conditioning"
         return found
-
-    def _parameters(self) -> int:
-        """Number of the network's parameters; ValueError where its inputs do not fit the problem."""
-        network = completed(self.network, self.pde)
-        inputs = Features(network, self.pde.coordinates, self.pde.lower, self.pde.upper).size
-        sizes = [inputs, *[network.width] * network.depth, len(self.pde.fields)]
-        unknown = sum(isinstance(value, Unknown) for value in self.pde.coefficients().values())
-        return sum((m + 1) * n for m, n in pairwise(sizes)) + network.slopes * network.depth + unknown
 
     @property
     def accelerator(self) -> Literal["cpu", "gpu"]:
