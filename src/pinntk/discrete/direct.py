@@ -15,6 +15,7 @@ from pinntk.discrete.objective import TERM, OnGrid
 from pinntk.discrete.preconditioner import Preconditioner
 from pinntk.network import Inputs
 from pinntk.residual.hessian import Hessian
+from pinntk.residual.loss import Way
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch
 
@@ -49,9 +50,13 @@ class DirectForm(OnGrid):
         self._placed: tuple[int, list[Inputs], Tensor] | None = None
         self._block = self._read
 
-    def place(self, compile: bool) -> None:
+    def place(self, way: Way) -> None:
+        self.way = "plain" if way == "plain" else "compiled"
         self._placed = None
-        self._block = torch.compile(self._read, dynamic=False) if compile else self._read
+        self._block = self._read
+        if way != "plain":
+            torch.compiler.reset()  # as in `pinntk.residual.loss`
+            self._block = torch.compile(self._read, dynamic=False)
 
     def renew(self, iteration: int, draw: int) -> None:
         draw = draw if self.problem.images > 1 else 0

@@ -36,6 +36,7 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.loss import Way
 from pinntk.residual.objective import LeastSquares, NonFiniteLoss
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import Batch, Residuals
@@ -53,7 +54,7 @@ class Method(pl.LightningModule):
         discretization: of the problem's discrete form, for the methods that use one.
         seed: of parameters, points and batches.
         precision: "64-true" or "32-true".
-        compile: use torch.compile where the method can.
+        compile: compute by compiled code (`pinntk.residual.loss`) where the method can.
     """
 
     network: Network
@@ -301,16 +302,19 @@ class Method(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.collocation.place()
-        if self.compiled:
-            # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
-            # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
-            torch.compiler.reset()
-        self.objective.place(self.compiled)
+        self.objective.place(self._way())
         if self._saved_objective is not None:
             self.objective.load(self._saved_objective)
         self.start(self._restored)
         late.restore(self, self._late)
         self._restored, self._saved_objective, self._late = None, None, {}
+
+    def _way(self) -> Way:
+        """How loss and gradient are to be computed: a resumed run goes on in the way in which it began."""
+        if not self.compiled:
+            return "plain"
+        before = "fused" if self._saved_objective is None else self._saved_objective.get("way", "compiled")
+        return "fused" if before == "fused" else "compiled"
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         every = self.settings.log_every

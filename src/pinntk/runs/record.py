@@ -73,6 +73,8 @@ def describe(
         "precision": settings.precision,
         "threads": settings.cores,
         "compiled": method.compiled,
+        "step": method.objective.way,
+        **({"step_reason": method.objective.reason} if method.objective.reason else {}),
         "versions": versions(),
         "git": git_revision(),
         "fingerprint": fingerprint(*settings.code),
