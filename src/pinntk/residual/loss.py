@@ -27,6 +27,9 @@ from pinntk.residual.traced import Traced
 
 ELEMENTS = 400_000
 """Of one layer's streams in a block, stream by point by neuron: 1.6 MB in single precision."""
+RECORDED = 30_000
+"""Bytes of a block of a fused kernel for each neuron of a layer, of all streams, points and hidden layers: what is kept
+for the way back stays near at a width of 50, and what a block costs besides is little at every width."""
 
 
 Way = Literal["fused", "compiled", "plain"]
@@ -235,23 +238,26 @@ class BlockedLoss:
     def _blocks(self, batches: Mapping[str, Batch]) -> list[tuple[str, Batch, float]]:
         """The blocks; kept until other batches come."""
         if self._split is None or self._split[0] is not batches:
-            self._split = batches, blocks(self.residuals, batches, self.normalization)
+            self._split = batches, blocks(self.residuals, batches, self.normalization, fused=bool(self._kernels))
         return self._split[1]
 
 
 def blocks(
-    residuals: Residuals, batches: Mapping[str, Batch], normalization: Normalization
+    residuals: Residuals, batches: Mapping[str, Batch], normalization: Normalization, *, fused: bool = False
 ) -> list[tuple[str, Batch, float]]:
     """Blocks of points that stay in the cache: (region, block, its share of a mean over the region's points)."""
     return [
         (region, block, len(block.points) / len(batch.points) if normalization == "mean" else 1.0)
         for region, batch in batches.items()
-        for block in batch.split(_count(residuals, region, batch), pairs=residuals.region_of[region].pairs)
+        for block in batch.split(_count(residuals, region, batch, fused), pairs=residuals.region_of[region].pairs)
     ]
 
 
-def _count(residuals: Residuals, region: str, batch: Batch) -> int:
+def _count(residuals: Residuals, region: str, batch: Batch, fused: bool) -> int:
     """Number of blocks."""
     if batch.points.device.type != "cpu":
         return 1
+    if fused:
+        depth, size = len(residuals.network.layers) - 1, batch.points.element_size()
+        return max(1, round(len(residuals.streams_of[region]) * len(batch.points) * depth * size / RECORDED))
     return max(1, round(len(residuals.streams_of[region]) * len(batch.points) * residuals.network.width / ELEMENTS))
