@@ -26,6 +26,7 @@ MODULES = [
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
     "common.errors": "BadInput Arguments allowed no_room refusing show",
+    "common.loading": "load",
     "common.settings": "Settings without_effect",
     "network.activations": "activation_of sin swish gelu tanh",
     "network.ansatz": "derivatives_of leibniz",

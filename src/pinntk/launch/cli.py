@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pinntk import __version__
 from pinntk.common.errors import BadInput, refusing
+from pinntk.common.loading import load
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -102,6 +103,7 @@ def _run(words: list[str]) -> int:
     config = _composed.pop()
     if isinstance(config, BadInput):
         raise config
+    load("pinntk.runs.run")
     from pinntk.runs.run import run
 
     return run(config)
@@ -143,10 +145,12 @@ def _start(words: list[str]) -> int:
         return _sweep(start)
     start()
     if _composed and isinstance(config := _composed[0], dict):
+        load("pinntk.runs.components")
         from pinntk.runs.components import check_problem
 
         check_problem(config)
-        from pinntk.runs.settings import RunSettings  # only now: it imports Lightning
+        load("pinntk.runs.settings")  # only now: it imports Lightning
+        from pinntk.runs.settings import RunSettings
 
         if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
             raise BadInput(*messages)
