@@ -125,7 +125,11 @@ MUTANTS = [
         "optim/natural_gradient", "-self.jacobian.rmatvec(solved)", "self.jacobian.rmatvec(solved)", "natural_gradient"
     ),
     Mutant("optim/ssbroyden", "scale = min(1.0, 1 / b)", "scale = min(1.0, h)", "ssbroyden"),
-    Mutant("optim/ssbroyden", "v * (phi / tau)", "v * phi", "ssbroyden"),
+    Mutant("optim/ssbroyden", "phi / tau, 1 / ys", "phi, 1 / ys", "ssbroyden"),
+    Mutant("optim/ssbroyden", '"product": self._product', '"product": None', "ssbroyden"),
+    Mutant("optim/updated", "self._weights[: self._used] /= update.divisor", "pass", "ssbroyden"),
+    Mutant("optim/updated", '"scale": self.scale', '"scale": 1.0', "ssbroyden"),
+    Mutant("optim/updated", "rows, beta=self.scale", "rows", "ssbroyden"),
     Mutant("optim/ssbroyden", '"_before", "_multiple")', '"_multiple")', "ssbroyden"),
     Mutant("optim/damped_newton", "- eta * direction", "+ eta * direction", "damped_newton"),
     Mutant("methods/phases/lbfgs", '"scale": self._scale', '"scale": None', "adam_lbfgs"),

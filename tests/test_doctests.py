@@ -70,7 +70,8 @@ PUBLIC = {
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
-    "optim.ssbroyden": "coefficients",
+    "optim.ssbroyden": "broyden_update coefficients",
+    "optim.updated": "UpdatedMatrix",
 }
 """What users of the library import from each module."""
 
