@@ -39,7 +39,7 @@ class Dense(UpdatedMatrix):
         return self.base @ v
 
     def add(self, update: Update) -> None:
-        self.base.addmm_((update.weights[:, None] * update.rows).T, update.rows, beta=1 / update.divisor)
+        self.base.addmm_(update.left.T, update.right, beta=1 / update.divisor)
 
 
 class Densely(SSBroyden):

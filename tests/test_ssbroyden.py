@@ -170,12 +170,12 @@ def updated_densely(H: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def test_long_chains_of_updates_are_those_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of 70 steps goes along the dense matrix's direction, over four times `PENDING` updates and two resets."""
-    size, resets = 20, (9, 9 + PENDING + 3)
+    """Each of 100 steps goes along the dense matrix's direction, over two resets and `PENDING` updates in a row."""
+    size, resets = 20, (5, 8 + PENDING)
     objective = FunctionObjective(chain, random(size, seed=3))
     made, H, known = optimizer(objective), None, 0
     searched = SSBroyden._search
-    for n in range(70):
+    for n in range(100):
         theta, slope = objective.parameters().numpy(), objective.gradient()[1].numpy()
         if n in resets:
             monkeypatch.setattr(SSBroyden, "_search", lambda *_: None)

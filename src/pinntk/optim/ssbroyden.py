@@ -55,7 +55,7 @@ class SSBroyden:
 
     An iteration multiplies with H once, for ``H g'`` with the gradient g' at its end: then ``H y = H g' - H g`` with
     the ``H g`` that made the direction, and the updated H's product with g', the next direction, follows from ``H g'``
-    and the update's three vectors. Nothing is handed on for longer than an iteration, so that rounding errors do not
+    and the update's vectors. Nothing is handed on for longer than an iteration, so that rounding errors do not
     pile up, and little cancels: by the second Wolfe condition ``|H y| >= (1 - c2) |H g|`` in the norm of H^-1.
 
     Args:
@@ -197,7 +197,7 @@ class SSBroyden:
 
 
 def broyden_update(s: Tensor, y: Tensor, Bs: Tensor, Hy: Tensor) -> Update | None:
-    """The formula of `SSBroyden`; None where ``y^T H y`` is not positive.
+    """The formula of `SSBroyden`, v being a sum of s and ``H y``; None where ``y^T H y`` is not positive.
 
     Example::
 
@@ -217,8 +217,10 @@ def broyden_update(s: Tensor, y: Tensor, Bs: Tensor, Hy: Tensor) -> Update | Non
     if not yHy > 0:
         return None
     phi, tau = coefficients(b=float(s @ Bs) / ys, h=yHy / ys, size=len(s))
-    v = math.sqrt(yHy) * (s / ys - Hy / yHy)
-    return Update(tau, s.new_tensor([-1 / (yHy * tau), phi / tau, 1 / ys]), torch.stack([Hy, v, s]))
+    right = torch.stack([Hy, s])
+    of_both = -phi / tau / ys  # one after the other: a product of two of them may be too small to be a number
+    core = [[(phi - 1) / tau / yHy, of_both], [of_both, (1 + phi / tau * yHy / ys) / ys]]
+    return Update(tau, right.new_tensor(core) @ right, right)
 
 
 def coefficients(b: float, h: float, size: int) -> tuple[float, float]:
