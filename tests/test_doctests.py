@@ -68,10 +68,12 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
+    "optim.least_squares": "DampedLeastSquares",
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
-    "optim.ssbroyden": "coefficients",
+    "optim.ssbroyden": "broyden_update coefficients",
+    "optim.updated": "UpdatedMatrix",
 }
 """What users of the library import from each module."""
 
