@@ -15,14 +15,19 @@ from pinntk.callbacks.measurement import Measurement
 from pinntk.common.arrays import Array, l2re
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
+from pinntk.common.memory import Need
 from pinntk.discrete.conditioning import ConditionNumbers
 from pinntk.discrete.discretization import Correction, DiscreteProblem, DiscretizationSettings, UnsolvedError
-from pinntk.discrete.preconditioner import FACTORS, PreconditionerError
+from pinntk.discrete.preconditioner import FACTORS, Blocks, BlockTriangular, PreconditionerError
 from pinntk.discrete.theorem1 import Theorem1
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.declaration import reference_of
 from pinntk.residual.collocation import Collocation
+
+FACTOR = 70_000
+"""Bytes that SuperLU keeps with each of its factors besides their entries."""
 
 
 class Conditioning(Measurement):
@@ -70,6 +75,27 @@ class Conditioning(Measurement):
 
     def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
         self._problem(pde, discretization)
+
+    def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need | None:
+        """For each level with factors of its own, exact and incomplete: `FACTOR` bytes each and ``12`` for an entry;
+        and for the factors of the whole matrix ``12 fill_factor`` for an entry of that.
+
+        A level's entries are those of the third, linearised and factored here at values of no meaning.
+        """
+        settings, problem = self._problem(pde, discretization)
+        levels = problem.shape[0]
+        first = max(0, min(2, levels - 2))
+        blocks = problem.jacobian(np.random.default_rng(0).random(problem.shape), first, min(first + 2, levels))
+        diagonal, *lower = [lag[-1].nnz for lag in (blocks.diagonal, *blocks.lower) if lag[-1] is not None]
+        try:
+            entries = BlockTriangular(Blocks(blocks.diagonal[:1])).nnz
+        except PreconditionerError:  # no more than not knowing: at the solution it may be another
+            return None
+        distinct = levels if len({id(block) for block in blocks.diagonal}) == len(blocks.diagonal) else 1
+        each = distinct * 2 * (FACTOR + 12 * entries)
+        whole = levels * 12 * settings.fill_factor * (diagonal + sum(lower)) if levels > 1 else 0.0
+        what = f"factors of {levels:,} levels with {entries:,} entries each, exact and incomplete"
+        return Need(what, each + whole, "grid", "callbacks.conditioning.discretization={cells: ...}")
 
     def start(self, method: Method) -> None:
         self.found = self._numbers(method)

@@ -15,15 +15,22 @@ from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
+from pinntk.common.memory import Need
 from pinntk.common.plots import share_above
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
+from pinntk.pdes.base import PDE
+from pinntk.residual.extent import Extent
 from pinntk.residual.form import ResidualForm
-from pinntk.residual.hessian import Split
+from pinntk.residual.hessian import KEEP, Split
 from pinntk.residual.residuals import Normalization, Residuals
 from pinntk.residual.spectra import DENSE_LIMIT, share_of_entries, spectral_density
 
 FIGURES = ("hessian", "gauss_newton", "remainder", "ratio", "products")
 TOLERANCES = (1e-3, 1e-2, 1e-1)
+DENSITY_STEPS = 80
+"""Of Lanczos from each vector, for the spectral density."""
 
 
 class HessianNorm(Measurement):
@@ -85,6 +92,18 @@ class HessianNorm(Measurement):
             "start": {},
         }
 
+    def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need:
+        """``30 P`` numbers for a norm's Krylov space of twenty vectors and what lies around it, with ``density`` twice
+        its steps; the recorded gradient, up to `KEEP` elements, or J in factors; up to ``dense_limit`` parameters
+        ``5 P^2`` for the matrices themselves."""
+        extent = Extent.measured(pde, network, self.interior, self.conditions)
+        parameters = extent.parameters
+        vectors = 2 * DENSITY_STEPS if self.density else 30
+        size = extent.matrix(vectors, parameters) + max(extent.factors, min(extent.recorded, 10 * 8 * KEEP))
+        if parameters <= self.dense_limit:
+            size += 5 * extent.matrix(parameters, parameters)
+        return Need(f"{vectors} vectors of {parameters:,} numbers, and a Hessian's recorded gradient", size)
+
     def start(self, method: Method) -> None:
         self.found["start"] = self._densities(method)
         self.measure(method)
@@ -128,7 +147,10 @@ class HessianNorm(Measurement):
         if not self.density:
             return {}
         losses = self.losses(method)
-        return {name: torch.stack(spectral_density(loss.curvature("hessian"))) for name, loss in losses.items()}
+        return {
+            name: torch.stack(spectral_density(loss.curvature("hessian"), steps=DENSITY_STEPS))
+            for name, loss in losses.items()
+        }
 
     def measure(self, method: Method) -> None:
         started = time.perf_counter()

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
+from pinntk.common.memory import Need
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 
 
@@ -48,6 +50,10 @@ class Measurement(pl.Callback):
     def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
         """Raise BadInput, before anything is trained or written, where this problem cannot be measured."""
         return
+
+    def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need | None:
+        """What of it needs much memory, at its peak; None: nothing. One that grows with the rows has ``interior``."""
+        return None
 
     @abstractmethod
     def start(self, method: Method) -> None:

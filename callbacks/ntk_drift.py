@@ -13,8 +13,13 @@ from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches, interior_rows
 from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
+from pinntk.common.memory import Need
 from pinntk.common.plots import eigenvalues
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
+from pinntk.pdes.base import PDE
+from pinntk.residual.extent import Extent
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Residuals
 from pinntk.residual.spectra import Spectrum, spectral_norm
@@ -52,6 +57,13 @@ class NTKDrift(Measurement):
         self.interior, self.conditions = interior, conditions
         self.keep_kernel = keep_kernel
         self.found = {"iterations": [], "figures": {name: [] for name in FIGURES}, "start": {}}
+
+    def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need:
+        """``6 N^2`` numbers: K and its two blocks at the start and now, their difference, and an eigensolver's copy;
+        and J in factors, with the rows that ``gram`` makes."""
+        extent = Extent.measured(pde, network, self.interior, self.conditions)
+        size = 6 * extent.matrix(extent.rows, extent.rows) + extent.factors + extent.short_rows
+        return Need(f"six kernels of {extent.rows:,}^2 numbers", size, by="rows")
 
     def start(self, method: Method) -> None:
         self.found["start"] = self.kernel(method)

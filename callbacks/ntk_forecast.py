@@ -22,7 +22,12 @@ from pinntk.callbacks.files import write_arrays, write_figure
 from pinntk.callbacks.kernel_points import fixed_batches
 from pinntk.callbacks.measurement import Measurement, title
 from pinntk.common.arrays import Array
+from pinntk.common.memory import Need
+from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
+from pinntk.network import NetworkSettings
+from pinntk.pdes.base import PDE
+from pinntk.residual.extent import Extent
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Residuals
 
@@ -69,6 +74,14 @@ class NTKForecast(Measurement):
         self.at, self.steps, self.rate = at, steps, rate
         self.interior, self.conditions = interior, conditions
         self.found = {"done": False}
+
+    def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need:
+        """``4 N^2`` numbers: K, its eigenvectors and an eigensolver's workspace; ``6 N`` for every step; and J in
+        factors, with the rows that ``gram`` makes. In double precision, whatever the run's."""
+        extent = Extent.measured(pde, network, self.interior, self.conditions)
+        steps = 6 * extent.matrix(self.steps + 1, extent.rows)
+        size = 4 * extent.matrix(extent.rows, extent.rows) + steps + extent.factors + extent.short_rows
+        return Need(f"four kernels of {extent.rows:,}^2 numbers", size, by="rows")
 
     def due(self, method: Method) -> bool:
         # At the ends of whole blocks, as an interruption must not shift it.

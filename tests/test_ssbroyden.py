@@ -386,11 +386,3 @@ def test_it_gets_much_further_than_adam() -> None:
     fit(adam)
     assert method.losses()["loss"] < 1e-3 * adam.losses()["loss"]
     assert parameters(method).isfinite().all()
-
-
-def test_too_many_parameters_are_refused() -> None:
-    settings = SSBroydenMethod.Settings()
-    SSBroydenMethod.check_size(settings, 8000)
-    with pytest.raises(ValueError, match=r"network.width.*8001"):
-        SSBroydenMethod.check_size(settings, 8001)
-    SSBroydenMethod.check_size(SSBroydenMethod.Settings.model_validate({"ssbroyden": {"steps": 0}}), 8001)

@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
+from pinntk.common.memory import Need
 from pinntk.common.settings import without_effect
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import late
@@ -35,6 +36,7 @@ from pinntk.network.activations import own_activation
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
+from pinntk.residual.extent import Extent
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.loss import Way
 from pinntk.residual.objective import LeastSquares, NonFiniteLoss
@@ -147,6 +149,29 @@ class Method(pl.LightningModule):
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         """Raise ValueError, naming a key, where the network has too many parameters for the method."""
         return
+
+    @classmethod
+    def extent(
+        cls,
+        pde: PDE,
+        settings: MethodSettings,
+        network: NetworkSettings,
+        points: PointSettings,
+        discretization: DiscretizationSettings | None,
+        item: int,
+    ) -> Extent:
+        """Of the residuals that such a run trains on; ``item`` bytes for a number."""
+        return Extent.trained(pde, network, points, item=item)
+
+    @classmethod
+    def needs(cls, settings: MethodSettings, extent: Extent) -> dict[str, Need]:
+        """What of such a run needs much memory, by the phase or "network".
+
+        ``8 P`` numbers for the network: its parameters, two gradients, Adam's two moments, and a checkpoint's copy of
+        parameters and moments.
+        """
+        what = f"parameters, gradient, moments and a checkpoint of {extent.parameters:,} parameters are 8 numbers each"
+        return {"network": Need(what, 8 * extent.matrix(1, extent.parameters))}
 
     @classmethod
     def check_points(cls, points: PointSettings) -> None:

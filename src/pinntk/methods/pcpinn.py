@@ -23,8 +23,10 @@ from pinntk.methods.plan import PhaseSettings, Plan
 from pinntk.methods.schedule import FallingSettings
 from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.methods.ssbroyden import SSBroydenMethod
+from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
+from pinntk.residual.extent import Extent
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import Residuals
 
@@ -79,6 +81,23 @@ class PreconditionedPlan(Plan):
                 " grid; allowed is mean"
             )
         pde.discretize(discretization)  # a grid that cannot hold the problem is refused
+
+    @classmethod
+    def extent(
+        cls,
+        pde: PDE,
+        settings: MethodSettings,
+        network: NetworkSettings,
+        points: PointSettings,
+        discretization: DiscretizationSettings | None,
+        item: int,
+    ) -> Extent:
+        assert isinstance(settings, PreconditionedSettings)
+        assert discretization is not None
+        levels, nodes = pde.discretize(discretization).shape
+        direct = settings.form == "direct"
+        count = levels * nodes if direct else settings.batch
+        return Extent.of(pde, network, {TERM.where: count}, terms=[TERM], item=item, solved=direct)
 
     @classmethod
     def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:

@@ -16,12 +16,14 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.common.memory import Need
 from pinntk.common.settings import Settings
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.base import Method
 from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
+from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 from pinntk.residual.points import PointSettings
 
@@ -60,6 +62,10 @@ class PhaseSettings(Settings):
         """Iterations between two draws of the points; None: the same points for the whole phase."""
         every: int | None = getattr(self, "resample_every", None)
         return every
+
+    def need(self, extent: Extent) -> Need | None:
+        """What of the phase needs much memory, at its peak; None: nothing that a run without it would not need."""
+        return None
 
     @abstractmethod
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
@@ -143,6 +149,12 @@ class Plan(Method):
                     f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
                     f" {parameters}; allowed is a smaller network, or no such phase (method.{key}.steps=0)"
                 )
+
+    @classmethod
+    def needs(cls, settings: MethodSettings, extent: Extent) -> dict[str, Need]:
+        phases = cls.phase_settings(settings).items()
+        found = {key: phase.need(extent) for key, phase in phases if phase.steps}
+        return {**super().needs(settings, extent), **{key: need for key, need in found.items() if need is not None}}
 
     @classmethod
     def without_effect(cls, pde: PDE, settings: MethodSettings, points: PointSettings) -> dict[str, str]:

@@ -25,6 +25,7 @@ from pinntk.network import DTYPES
 from pinntk.pdes import declaration
 from pinntk.pdes.declaration import reference_of
 from pinntk.pdes.references import Reference
+from pinntk.runs import room
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.elsewhere import trained_elsewhere
 from pinntk.runs.finished import News, news, plot_missing, take_up
@@ -65,8 +66,13 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
         declaration.check(settings.pde, DTYPES[settings.precision], "cuda")
     reference: tuple[Reference | None] | None = None  # inside: None where none is known; outside: not looked for
     if result is None:
-        measurements(settings, folder)  # those that cannot measure this problem are refused before anything is written
+        # Those that cannot measure this problem, and whatever does not fit, are refused before anything is written.
+        watching = measurements(settings, folder)
+        room.check(settings, watching)
         reference = (_reference(settings),)
+    else:
+        watching = measurements(settings, folder)
+        room.check(settings, {name: watching[name] for name in wanted.callbacks}, training=False)
     try:
         with folder.locked(wait):
             result = _ended(settings, folder)  # again, now that nobody else can be at it

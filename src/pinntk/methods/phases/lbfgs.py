@@ -9,9 +9,11 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.common.memory import Need
 from pinntk.common.settings import Positive
 from pinntk.methods.plan import Phase, PhaseSettings, Resample
 from pinntk.optim.objective import Point
+from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 
 SCALED = 1e6
@@ -35,6 +37,11 @@ class LBFGSSettings(PhaseSettings):
     """The phase ends where no parameter moves by more."""
     resample_every: Resample = None
     """At every draw the history is forgotten, as it is where Algorithm 1 brings other weights."""
+
+    def need(self, extent: Extent) -> Need:
+        """``4 h P`` numbers: h pairs of steps and changes of the gradient, and a checkpoint's copy of them."""
+        what = f"L-BFGS keeps {self.history} pairs of vectors of {extent.parameters:,} numbers, and saves them"
+        return Need(what, 4 * extent.matrix(self.history, extent.parameters))
 
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
         return LBFGSPhase(objective, self, seed)

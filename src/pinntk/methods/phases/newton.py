@@ -8,9 +8,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
+from pinntk.common.memory import Need
 from pinntk.common.settings import Positive
 from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.damped_newton import SingularHessian, damped_newton_step
+from pinntk.residual.extent import Extent
 from pinntk.residual.hessian import GaussNewton
 from pinntk.residual.objective import LeastSquares
 from pinntk.residual.spectra import DENSE_LIMIT, Spectrum
@@ -28,6 +30,11 @@ class NewtonSettings(PhaseSettings):
     """eta_2; Theorem 4 has 5/6."""
     damping: Annotated[float, Field(ge=0)] = 1e-6
     """gamma"""
+
+    def need(self, extent: Extent) -> Need:
+        """``4 P^2`` numbers: the Hessian while it is made of its columns, and later with its factors."""
+        what = f"an exact Newton step takes four matrices of {extent.parameters:,}^2 numbers"
+        return Need(what, 4 * extent.matrix(extent.parameters, extent.parameters))
 
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
         return NewtonPhase(objective, self, seed)

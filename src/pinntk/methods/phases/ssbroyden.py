@@ -7,19 +7,24 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pinntk.common.memory import Need
 from pinntk.methods.phases.stepping import SteppingPhase
 from pinntk.methods.plan import Phase, PhaseSettings, Resample
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
+from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 
 
 class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
     """Settings of a self-scaled Broyden phase."""
 
-    limit: ClassVar[tuple[int, str] | None] = 8000, "inverse Hessian"
-    """Of 512 MB in float64, and as much in a checkpoint."""
     resample_every: Resample = 500
     """Over the draws the inverse Hessian is kept."""
+
+    def need(self, extent: Extent) -> Need:
+        """``2 P^2`` numbers: the inverse Hessian, and the copy of it that is written to a checkpoint."""
+        what = f"self-scaled Broyden keeps a matrix of {extent.parameters:,}^2 numbers, and copies it to save it"
+        return Need(what, 2 * extent.matrix(extent.parameters, extent.parameters))
 
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
         return SSBroydenPhase(objective, self, seed)
