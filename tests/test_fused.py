@@ -18,12 +18,13 @@ from pinntk.network.fused import NotFused, kernels
 from pinntk.network.fused.source import source
 from pinntk.network.streams import Operator, Streams
 from pinntk.residual.form import ResidualForm
-from pinntk.residual.loss import BlockedLoss
+from pinntk.residual.loss import BlockedLoss, Way
 from pinntk.residual.residuals import Residuals
 
 slow = pytest.mark.slow  # a compiler takes its time
 SOME = ["value", "heat", pytest.param("first", marks=slow), pytest.param("fourth", marks=slow)]
 PROBLEMS = [name if name == "wave" else pytest.param(name, marks=slow) for name in PDES]
+WAYS: tuple[Way, ...] = ("fused", "plain")
 STREAMS = {
     "value": Streams(["u"], ["x", "t"]),
     "first": Streams([Operator("L", {"u_t": 1.0, "u_x": 30.0})], ["x", "t"]),
@@ -100,10 +101,8 @@ def test_the_loss_of_every_problem(name: str, normalization: Any, elements: int,
     residuals = residuals_of(PDES[name], depth=2, parametrization="ntk")
     batches = batches_of(PDES[name], residuals)
     weights = torch.tensor([0.7, 0.2, 3.0, 1.9][: len(residuals.names)], dtype=torch.float64)
-    fused, plain = (BlockedLoss(residuals, normalization, way=way) for way in ("fused", "plain"))
+    fused, plain = (BlockedLoss(residuals, normalization, way=way) for way in WAYS)
     assert (fused.way, fused.reason) == ("fused", "")
-    monkeypatch.setattr(fused, "_by_term", fused._term_block)  # of pairs; torch's compiler takes its time
-    monkeypatch.setattr("pinntk.residual.loss.Traced", lambda function, block: function)
     found, gradients = [], []
     for one in (fused, plain):
         residuals.network.zero_grad()
@@ -123,9 +122,9 @@ def test_a_system_with_hard_conditions_and_unknown_coefficients() -> None:
     objective = ResidualForm(residuals, residuals.prepare(points_of()))
     batches = objective.batches
     expected, by_term = objective.gradient(), objective._blocked.by_term(batches)
-    objective.place("fused")
+    objective.place("fused_compiled")
     objective._batches = batches
-    assert objective.way == "fused"
+    assert objective.way == "fused_compiled"
     for found, other in zip(objective.gradient(), expected, strict=True):
         close(found, other)
     for found, other in zip(objective._blocked.by_term(batches), by_term, strict=True):
@@ -223,8 +222,8 @@ def test_without_a_compiler_that_works(
         compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     residuals = residuals_of(PDES["convection"], depth=1)
-    loss = BlockedLoss(residuals, "mean", way="fused")
-    assert loss.way == "compiled"
+    assert BlockedLoss(residuals, "mean", way="fused_compiled").way == "compiled"
+    assert BlockedLoss(residuals, "mean", way="fused").way == "plain"
     with pytest.raises(NotFused, match=reason):
         kernels(residuals.network, list(residuals.streams_of.values()))
     assert not list((tmp_path / "kernels").glob("*")) if script else True

@@ -51,10 +51,10 @@ class DirectForm(OnGrid):
         self._block = self._read
 
     def place(self, way: Way) -> None:
-        self.way = "plain" if way == "plain" else "compiled"
+        self.way = "compiled" if way in ("fused_compiled", "compiled") else "plain"
         self._placed = None
         self._block = self._read
-        if way != "plain":
+        if self.way == "compiled":
             torch.compiler.reset()  # as in `pinntk.residual.loss`
             self._block = torch.compile(self._read, dynamic=False)
 

@@ -84,7 +84,7 @@ class Method(pl.LightningModule):
         self.settings: Any = settings  # of the subclass's own Settings type
         self.discretization = discretization
         self.seed = seed
-        self.compiled = compile
+        self.way: Way = "fused_compiled" if compile else "plain"
         self._untrained = partial(Network.of, pde, network, seed=seed, dtype=DTYPES[precision])
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
@@ -327,19 +327,15 @@ class Method(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.collocation.place()
-        self.objective.place(self._way())
+        # A resumed run goes on in the way in which it began; before there were ways, it was compiled or not.
+        before = {} if self._saved_objective is None else self._saved_objective
+        older: Way = "plain" if self.way in ("plain", "fused") else "compiled"
+        self.objective.place(before.get("way", older) if before else self.way)
         if self._saved_objective is not None:
             self.objective.load(self._saved_objective)
         self.start(self._restored)
         late.restore(self, self._late)
         self._restored, self._saved_objective, self._late = None, None, {}
-
-    def _way(self) -> Way:
-        """How loss and gradient are to be computed: a resumed run goes on in the way in which it began."""
-        if not self.compiled:
-            return "plain"
-        before = "fused" if self._saved_objective is None else self._saved_objective.get("way", "compiled")
-        return "fused" if before == "fused" else "compiled"
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         every = self.settings.log_every

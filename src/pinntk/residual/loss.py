@@ -5,10 +5,11 @@ Blocks of points whose streams stay in the cache go forward and backward before 
 the sum. A GPU wants everything at once. The backward pass is written out (`Network.backpropagate`), not recorded, and
 the same pass gives the factors of the kernel (`pinntk.residual.ntk`).
 
-There are three ways for a block. ``fused``: network and back by a kernel of our own (`pinntk.network.fused`), and
-between them the residuals, compiled by torch; it is the fastest on every processor. ``compiled``: all of it one graph
-compiled by torch, where there is no such kernel: on a GPU, with slopes that are trained, with an activation that cannot
-be traced, without a C++ compiler. ``plain``: nothing compiled.
+There are four ways for a block. ``fused_compiled``: network and back by a kernel of our own, the fastest on every
+processor (`pinntk.network.fused`), and between them the residuals, compiled by torch. ``fused``: the residuals are not
+compiled, which takes torch longer than a short run has. ``compiled``: all of it one graph compiled by torch, where
+there is no such kernel: on a GPU, with slopes that are trained, with an activation that cannot be traced, without a C++
+compiler. ``plain``: nothing compiled.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RECORDED = 30_000
 for the way back stays near at a width of 50, and what a block costs besides is little at every width."""
 
 
-Way = Literal["fused", "compiled", "plain"]
+Way = Literal["fused_compiled", "fused", "compiled", "plain"]
 
 
 class BlockedLoss:
@@ -41,7 +42,7 @@ class BlockedLoss:
     Args:
         residuals: the residual function.
         normalization: of the terms' losses, see `term_losses`.
-        way: how a block is computed; ``fused``, where that cannot be, gives way to ``compiled``.
+        way: how a block is computed; where there is no fused kernel, all is ``compiled``, or ``plain``.
 
     Attributes:
         way: that which was taken.
@@ -54,12 +55,12 @@ class BlockedLoss:
         self.parameters = list(residuals.network.parameters())
         self.way, self.reason = way, ""
         self._kernels: dict[str, Kernel] = {}
-        if way == "fused":
+        if way in ("fused_compiled", "fused"):
             try:
                 streams = list(residuals.streams_of.values())
                 self._kernels = dict(zip(residuals.streams_of, kernels(residuals.network, streams), strict=True))
             except NotFused as reason:
-                self.way, self.reason = "compiled", str(reason)
+                self.way, self.reason = "compiled" if way == "fused_compiled" else "plain", str(reason)
         self._weighted, self._by_term = self._weighted_block, self._term_block
         if self.way == "compiled":
             # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
@@ -168,6 +169,8 @@ class BlockedLoss:
     ) -> tuple[Tensor, ...]:
         """``function(block, carried, values of the coefficients, *more)``, compiled for blocks of this size."""
         values = self.residuals.network.coefficients.values(self.residuals.streams_of[region].coefficients)
+        if self.way == "fused":
+            return function(block, carried, values, *more)
         key = (what, region, share, len(block.points))
         if key not in self._between:
             self._between[key] = Traced(function, block)

@@ -72,7 +72,7 @@ def describe(
         "device": torch.cuda.get_device_name() if settings.accelerator == "gpu" else "cpu",
         "precision": settings.precision,
         "threads": settings.cores,
-        "compiled": method.compiled,
+        "compiled": method.objective.way in ("fused_compiled", "compiled"),
         "step": method.objective.way,
         **({"step_reason": method.objective.reason} if method.objective.reason else {}),
         "versions": versions(),

@@ -7,7 +7,6 @@ it ends with the same parameters, bit for bit in float64 on a CPU, as if it had 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -22,9 +21,11 @@ from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.discrete.preconditioner import PreconditionerError
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.network import DTYPES
+from pinntk.network.fused.library import COMPILERS, compiler
 from pinntk.pdes import declaration
 from pinntk.pdes.declaration import reference_of
 from pinntk.pdes.references import Reference
+from pinntk.residual.loss import Way
 from pinntk.runs import room
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.elsewhere import trained_elsewhere
@@ -35,8 +36,10 @@ from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
 from pinntk.runs.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
-COMPILE_PAYS_FROM = 2000
-"""Iterations from which the seconds of compiling (3 to 20, cold) are earned back."""
+FUSING_PAYS_FROM = 100
+"""Iterations from which fused kernels are used; the first run with an equation builds them, in 5 to 10 seconds."""
+COMPILING_PAYS_FROM = 2000
+"""Iterations from which the seconds that torch takes to compile (3 to 20, cold) are earned back."""
 
 ACCEPT = "accept_edits=true to take it all the same"
 
@@ -144,7 +147,7 @@ def _train(
     pl.seed_everything(settings.seed, verbose=False)
     method = settings.build()
     iteration = _prepare(settings, config, folder, method)
-    method.compiled, reason = decide_compile(settings.compile, method.total_iterations)
+    method.way, reason = decide_way(settings.compile, method.total_iterations)
     if reason:
         say(reason)
 
@@ -245,18 +248,19 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
     return None
 
 
-def decide_compile(setting: object, iterations: int) -> tuple[bool, str | None]:
-    """Whether to use torch.compile, and a line for the user where ``auto`` says no.
+def decide_way(setting: object, iterations: int) -> tuple[Way, str | None]:
+    """How loss and gradient are to be computed (`pinntk.residual.loss`), and a line where it is slower than could be.
 
     Args:
-        setting: "auto", True or False.
+        setting: "auto", True or False, of ``compile``.
         iterations: of the whole run, so that a resumed run decides as the uninterrupted one would.
     """
-    if setting != "auto":
-        return bool(setting), None
-    compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
-    if not any(shutil.which(compiler) for compiler in compilers):
-        return False, f"not compiling: no C++ compiler here ({', '.join(compilers)})"
-    if iterations < COMPILE_PAYS_FROM:
-        return False, f"not compiling: it pays from {COMPILE_PAYS_FROM} iterations on, this run has {iterations}"
-    return True, None
+    if setting is False:
+        return "plain", None
+    if setting is True:
+        return "fused_compiled", None
+    if compiler() is None:
+        return "plain", f"not compiling: no C++ compiler here ({os.environ.get('CXX') or ', '.join(COMPILERS)})"
+    if iterations < FUSING_PAYS_FROM:
+        return "plain", f"not compiling: it pays from {FUSING_PAYS_FROM} iterations on, this run has {iterations}"
+    return "fused_compiled" if iterations >= COMPILING_PAYS_FROM else "fused", None
