@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from pinntk.callbacks.files import write_figure
 from pinntk.callbacks.measurement import Measurement
 from pinntk.common.arrays import Array, l2re
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.common.memory import Need
@@ -160,13 +162,17 @@ class Conditioning(Measurement):
             record["discrete"] = self._of_solution(method.pde, problem, found := problem.march())
             if message := problem.unsolved(found):
                 raise UnsolvedError(message)
-            numbers = ConditionNumbers(problem, found.values)
+            with doing("callbacks.conditioning: factors the matrix exactly"):
+                numbers = ConditionNumbers(problem, found.values)
         except (PreconditionerError, UnsolvedError) as error:
             return record | {"reason": str(error)}
-        record["plain"] = asdict(numbers.plain())
+        with doing("callbacks.conditioning: condition numbers without factors"):
+            record["plain"] = asdict(numbers.plain())
         kinds = list(FACTORS) if problem.shape[0] > 1 else list(FACTORS)[:1]
-        tried = [numbers.preconditioned(factor, drop) for factor in kinds for drop in self.drop_tolerances]
-        record["preconditioned"] = [asdict(one) for one in tried]
+        record["preconditioned"] = []
+        for factor, drop in itertools.product(kinds, self.drop_tolerances):
+            with doing(f"callbacks.conditioning: condition numbers with factor={factor}, drop_tolerance={drop:g}"):
+                record["preconditioned"].append(asdict(numbers.preconditioned(factor, drop)))
         record["theorem1"] = {"iteration": [], "left": [], "right": []}
         return record
 

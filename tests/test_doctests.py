@@ -25,6 +25,7 @@ MODULES = [
 ]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
+    "common.doing": "doing",
     "common.errors": "BadInput Arguments allowed no_room refusing show",
     "common.loading": "load",
     "common.settings": "Settings without_effect",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.common.doing import doing
 from pinntk.discrete.discretization import DiscreteProblem, apply_inverse
 from pinntk.discrete.nodes import NodeDraws
 from pinntk.discrete.objective import TERM, OnGrid
@@ -76,7 +77,8 @@ class DirectForm(OnGrid):
 
     def _prepare(self, base: Array) -> None:
         self.base = base
-        self.preconditioner = self.problem.linearize(base)
+        with doing(f"factors the linearisation, {base.size:,} unknowns"):
+            self.preconditioner = self.problem.linearize(base)
 
     def _difference(self, values: Array) -> Array:
         return self.preconditioner.solve(self.problem.residual(torch.from_numpy(values)).numpy())

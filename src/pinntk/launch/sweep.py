@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput, no_room
 from pinntk.common.files import write_json
 from pinntk.common.loading import load
@@ -77,7 +78,8 @@ class Job:
                 return self.write("failed", code=1, reason=text)
 
     def _run(self, terminal: TextIO) -> int:
-        load("pinntk.runs.run")  # imports torch, which the process that starts the jobs may do without
+        with doing("imports torch and Lightning"):  # which the process that starts the jobs may do without
+            load("pinntk.runs.run")
         from pinntk.runs.run import run
         from pinntk.runs.settings import RunSettings
 

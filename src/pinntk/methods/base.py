@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.common.doing import EVERY, doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
 from pinntk.common.memory import Need
@@ -97,6 +98,7 @@ class Method(pl.LightningModule):
         self.stop_requested = False
         self.latest: dict[str, float] = {}
         """The last logged losses."""
+        self._first_block = True
         self._restored: dict[str, Any] | None = None
         self._saved_objective: dict[str, Any] | None = None
         self._late: dict[str, Tensor] = {}
@@ -326,6 +328,11 @@ class Method(pl.LightningModule):
         return []  # raw optimisers, kept and saved by the method
 
     def on_train_start(self) -> None:
+        with doing("gets the training ready"):
+            self._get_ready()
+        self._first_block = True
+
+    def _get_ready(self) -> None:
         self.collocation.place()
         # A resumed run goes on in the way in which it began; before there were ways, it was compiled or not.
         before = {} if self._saved_objective is None else self._saved_objective
@@ -338,8 +345,15 @@ class Method(pl.LightningModule):
         self._restored, self._saved_objective, self._late = None, None, {}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        every = self.settings.log_every
-        self.advance(min(self.total_iterations, (self.iteration // every + 1) * every))
+        every, first = self.settings.log_every, self._first_block
+        end = min(self.total_iterations, (self.iteration // every + 1) * every)
+        what = f"{self.name}: iterations {self.iteration + 1} to {end} of {self.total_iterations}"
+        if first and self.compiled:
+            what = f"compiles the training step, then {what}"
+        # Of the others the progress bar tells, or its lines.
+        with doing(what, lambda: f"{self.iteration} done", first=None if first else EVERY):
+            self.advance(end)
+        self._first_block = False
         if self.finished or self.stop_requested:
             self.trainer.should_stop = True
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.fft import dstn
 
 from pinntk.common.arrays import Array
+from pinntk.common.doing import doing
 from pinntk.common.files import cache_folder, write_atomically
 
 BURGERS_AGREEMENT = 1e-11  # two successive rules must agree to this, absolute, at every point
@@ -245,8 +246,10 @@ def _march(
 
     u = np.outer(np.sin(4 * np.pi * x), np.sin(3 * np.pi * y))
     saved = np.empty((outputs.size, *u.shape))
-    done = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller tests for non-finite values
+    done = n = 0
+    what = f"computes the reference of heat2d on {cells} x {cells} cells"
+    # The caller tests for non-finite values.
+    with np.errstate(over="ignore", invalid="ignore"), doing(what, lambda: f"step {n} of {outputs[-1]}"):
         for i, number in enumerate(outputs):
             for n in range(done, int(number)):
                 t = n * step

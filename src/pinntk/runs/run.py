@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 
 from pinntk.callbacks import ErrorAgainstReference, Estimates, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.discrete.preconditioner import PreconditionerError
@@ -58,7 +59,8 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
         BadInput: the configuration, a checkpoint or the output folder cannot be used; nothing has been overwritten.
     """
     started = time.monotonic()
-    settings = RunSettings.read(config)
+    with doing("checks the settings"):
+        settings = RunSettings.read(config)
     folder = RunFolder(settings.folder())
     result = _ended(settings, folder)
     wanted = news(settings, folder, result)
@@ -145,7 +147,8 @@ def _train(
 ) -> int:
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
-    method = settings.build()
+    with doing("makes network and points"):
+        method = settings.build()
     iteration = _prepare(settings, config, folder, method)
     method.way, reason = decide_way(settings.compile, method.total_iterations)
     if reason:
@@ -154,14 +157,16 @@ def _train(
     loggers = instances(settings, "logger", folder, iteration or 0)
     result = None
     try:
-        for logger in loggers.values():
-            logger.log_hyperparams({**config, "threads": settings.cores})
+        for name, logger in loggers.items():
+            with doing(f"starts logger.{name}"):
+                logger.log_hyperparams({**config, "threads": settings.cores})
         result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
         return code
     finally:
         for logger in loggers.values():
             if isinstance(logger, Concludes):
-                logger.conclude(result)
+                with doing(f"concludes {type(logger).__name__}"):
+                    logger.conclude(result)
 
 
 def _fit(
@@ -201,7 +206,8 @@ def _fit(
         failure = str(error_in_training)
 
     status = "failed" if failure else "completed" if method.finished else "interrupted"
-    result = describe(settings, method, reference, status=status, reason=failure)
+    with doing("evaluates the trained network"):
+        result = describe(settings, method, reference, status=status, reason=failure)
     result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
     if error.l2re_by_field:
         result["l2re_by_field"] = error.l2re_by_field
