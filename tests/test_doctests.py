@@ -25,6 +25,7 @@ MODULES = [
 ]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
+    "common.memory": "Need in_words largest machine_memory",
     "common.errors": "BadInput Arguments allowed no_room refusing show",
     "common.settings": "Settings without_effect",
     "network.activations": "activation_of sin swish gelu tanh",
@@ -37,6 +38,7 @@ PUBLIC = {
     " ProductFeature",
     "network.propagation": "activate activation_cotangents",
     "network.streams": "Operator Streams",
+    "residual.extent": "Extent",
     "residual.form": "ResidualForm",
     "residual.hessian": "Hessian",
     "residual.named": "all_placed name_of placed regions_of",
