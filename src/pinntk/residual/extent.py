@@ -23,6 +23,7 @@ class Extent:
 
     Example::
 
+        >>> from pinntk.network import NetworkSettings
         >>> from pinntk.pdes.poisson1d import Poisson1D
         >>> extent = Extent.of(Poisson1D(), NetworkSettings(width=10, depth=2), {"interior": 100, "boundary": 2})
         >>> extent.rows, extent.parameters, extent.elements  # u, u_x, u_xx inside, u at the ends

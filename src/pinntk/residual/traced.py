@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pinntk.common.doing import doing
 from pinntk.network import Inputs
 from pinntk.residual.residuals import Batch
 
@@ -66,10 +67,11 @@ class Traced:
         def whole(*flat: Tensor) -> tuple[Tensor, ...]:
             return self._function(_with(self._like, flat[:known]), *flat[known:])
 
-        graph = make_fx(whole)(*flat)
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        compiled: Callable[..., Any] = torch._inductor.compile(graph, [*flat])
+        with doing("compiles the residuals"):
+            graph = make_fx(whole)(*flat)
+            graph.graph.eliminate_dead_code()
+            graph.recompile()
+            compiled: Callable[..., Any] = torch._inductor.compile(graph, [*flat])
         return compiled
 
 

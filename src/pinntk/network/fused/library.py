@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from pinntk.common.doing import doing
 from pinntk.common.files import cache_folder
 from pinntk.network.fused.source import NotFused
 
@@ -52,7 +53,8 @@ def libraries(programs: Sequence[str]) -> list[ctypes.CDLL]:
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / f"{name}.so" for name in names]
         missing = {file: text for file, text in zip(files, programs, strict=True) if not file.exists()}
-        with ThreadPoolExecutor(max(1, len(missing))) as pool:
+        what = f"builds {len(missing)} kernels for these equations, once"
+        with doing(what), ThreadPoolExecutor(max(1, len(missing))) as pool:
             for _ in pool.map(lambda one: _build(command, *one), missing.items()):
                 pass
         return [ctypes.CDLL(str(file)) for file in files]
