@@ -71,6 +71,7 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
+    "optim.lagged": "Lagged",
     "optim.least_squares": "DampedLeastSquares",
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",

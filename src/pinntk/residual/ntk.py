@@ -137,7 +137,12 @@ class FactoredJacobian:
 
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
-        return torch.cat([torch.cat([block.dense for block in blocks], dim=1) for blocks in self.factors.values()])
+        first = self.factors[self.names[0]][0]
+        made = first.rows(slice(0, 0)).squares().new_empty(self.shape)
+        for name, blocks in self.factors.items():
+            for block, part in zip(blocks, made[self.slices[name]].split(self._sizes, dim=1), strict=True):
+                block.write(part)
+        return made
 
     def row_blocks(self, rows: int) -> Iterator[tuple[str, Tensor]]:
         """J so many rows at a time, with the term that they are of: (rows, P)."""
