@@ -348,7 +348,7 @@ class Method(pl.LightningModule):
         every, first = self.settings.log_every, self._first_block
         end = min(self.total_iterations, (self.iteration // every + 1) * every)
         what = f"{self.name}: iterations {self.iteration + 1} to {end} of {self.total_iterations}"
-        if first and self.compiled:
+        if first and self.objective.way in ("fused_compiled", "compiled"):
             what = f"compiles the training step, then {what}"
         # Of the others the progress bar tells, or its lines.
         with doing(what, lambda: f"{self.iteration} done", first=None if first else EVERY):
