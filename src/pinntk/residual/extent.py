@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from pinntk.network import NetworkSettings, count_parameters
-from pinntk.network.coefficients import Unknown
 from pinntk.network.network import completed
 from pinntk.network.streams import Streams
 from pinntk.residual.exact import left
@@ -72,12 +71,12 @@ class Extent:
         if terms is None:
             terms = left(pde, network) if network.hard else pde.terms()
         whole = completed(network, pde)
-        unknown = [name for name, value in pde.coefficients().items() if isinstance(value, Unknown)]
+        coefficients = tuple(pde.coefficients())
         rows = elements = by_term = most = 0
         for name, region in all_placed([term.region for term in terms], pde.domain).items():
             here = [term for term in terms if term.where == name]
             wanted = [stream for term in here for stream in term.streams]
-            streams = len(Streams(wanted, pde.coordinates, pde.fields, unknown, hard=whole.hard))
+            streams = len(Streams(wanted, pde.coordinates, pde.fields, coefficients, hard=whole.hard))
             size = streams * counts[name] * (2 if region.pairs else 1) * network.width
             rows, most = rows + counts[name] * len(here), max(most, streams)
             elements, by_term = elements + size, by_term + size * len(here)
