@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from pinntk.callbacks.error import ErrorAgainstReference
+from pinntk.common.doing import say
 from pinntk.common.files import write_json
 from pinntk.methods import Method
 
@@ -57,11 +58,9 @@ class Progress(pl.Callback):
             self._bar.update(pl_module.iteration - self._bar.n)
         elif now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
-            print(
+            say(
                 f"{pl_module.name} {pl_module.iteration}/{pl_module.total_iterations}, {words},"
-                f" {self._seconds_left(pl_module):.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                f" {self._seconds_left(pl_module):.0f} s left"
             )
         if trainer.should_stop or now - self._written >= SECONDS_BETWEEN_FILES:
             self._write(pl_module)

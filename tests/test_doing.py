@@ -82,10 +82,21 @@ def test_what_fails_is_not_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("goes on (")
 
 
-def test_its_own_first_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with doing("waits", first=60.0):
-        time.sleep(0.5)
-    assert capsys.readouterr().err == ""
+def test_who_is_patient_waits_for_the_lines_of_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVERY", 1.0)
+    with doing("waits", patiently=True):
+        for _ in range(8):
+            say("another")
+            time.sleep(0.25)
+    assert capsys.readouterr().err == "another\n" * 8
+    say("another")
+    with doing("waits", patiently=True):
+        time.sleep(2.5)
+    _, first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "waits (1 s so far)"
+    assert last.startswith("waits: done, 2.5")
 
 
 PCPINN = ["method=pcpinn", "method.form=applied", "budget=smoke", "pde=convection", "width=6", "threads=1"]

@@ -16,10 +16,12 @@ EVERY = 10.0
 """Seconds between two lines from then on."""
 _under_way: list[object] = []
 """What is being done, the innermost last, which alone is told of."""
+_said = -EVERY
+"""When there was a line last."""
 
 
 @contextmanager
-def doing(what: str, progress: Callable[[], str] | None = None, *, first: float | None = None) -> Iterator[None]:
+def doing(what: str, progress: Callable[[], str] | None = None, *, patiently: bool = False) -> Iterator[None]:
     """Say on stderr what is done inside where it takes more than two seconds: then, every ten seconds, and at the end.
 
     One inside another is the one that is told of.
@@ -27,7 +29,7 @@ def doing(what: str, progress: Callable[[], str] | None = None, *, first: float 
     Args:
         what: is done, as "draws solution.png".
         progress: how far it has come, as "level 20 of 2001"; called from another thread.
-        first: seconds until there is a line, where it is not two.
+        patiently: only where there has been no line at all for ten seconds, as where others tell of it too.
 
     Example::
 
@@ -40,10 +42,12 @@ def doing(what: str, progress: Callable[[], str] | None = None, *, first: float 
     begin, over, told, me = time.monotonic(), threading.Event(), threading.Event(), object()
 
     def tell() -> None:
-        wait = FIRST if first is None else first
+        wait = FIRST
         while not over.wait(wait):
             wait = FIRST
             if _under_way[-1] is not me:
+                continue
+            if patiently and (wait := _said + EVERY - time.monotonic()) > 0:
                 continue
             far = f": {progress()}" if progress is not None else ""
             say(f"{what}{far} ({time.monotonic() - begin:.0f} s so far)")
@@ -67,5 +71,7 @@ def doing(what: str, progress: Callable[[], str] | None = None, *, first: float 
 
 def say(line: str) -> None:
     """A line on stderr, above a progress bar where there is one."""
+    global _said
+    _said = time.monotonic()
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pinntk.common.doing import EVERY, doing
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
 from pinntk.common.memory import Need
@@ -351,7 +351,7 @@ class Method(pl.LightningModule):
         if first and self.objective.way in ("fused_compiled", "compiled"):
             what = f"compiles the training step, then {what}"
         # Of the others the progress bar tells, or its lines.
-        with doing(what, lambda: f"{self.iteration} done", first=None if first else EVERY):
+        with doing(what, lambda: f"{self.iteration} done", patiently=not first):
             self.advance(end)
         self._first_block = False
         if self.finished or self.stop_requested:
