@@ -60,7 +60,7 @@ def trained(words: list[str], device: str, perturbed: int = 0) -> dict[str, Any]
         settings = RunSettings.read(compose([*words, *fixed]))
         pl.seed_everything(settings.seed, verbose=False)
         method = settings.build()
-        method.compiled = settings.compile is True
+        method.way = "fused_compiled" if settings.compile is True else "plain"
         if perturbed:
             generator = torch.Generator().manual_seed(perturbed)
             theta = method.network.vector()

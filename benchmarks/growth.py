@@ -124,7 +124,7 @@ def work_of(cell: Cell) -> tuple[Callable[[], object], int, int]:
     counts = PointSettings(interior=points, initial=points // 10, boundary=points // 10)
     shape = NetworkSettings(width=width, depth=DEPTH)
     method = AdamMethod(Burgers(), shape, counts, AdamMethod.Settings(steps=10**9, log_every=1), compile=False)
-    method.objective.place(False)
+    method.objective.place("plain")
     method.start(None)
     batches, rows = method.batches(), points + 2 * (points // 10)
 

@@ -69,7 +69,7 @@ def bare(method: AdamMethod) -> Times:
     batches = method.batches()
     optimizer = torch.optim.Adam(method.network.parameters(), lr=1e-3, fused=True)
     started = clocks()
-    loss, weights = BlockedLoss(method.residuals, "mean", compile=False), method.term_weights()
+    loss, weights = BlockedLoss(method.residuals, "mean", way="plain"), method.term_weights()
     for _ in range(method.total_iterations):
         optimizer.zero_grad(set_to_none=True)
         loss.backward(batches, weights)

@@ -30,9 +30,9 @@ from pinntk.residual.terms import Term
 if TYPE_CHECKING:
     from benchmarks.step import Case
 
-MODULES = {"deepxde": "deepxde", "pina": "pina"}
+MODULES = {"deepxde": "deepxde", "pina": "pina", "jax": "jax"}
 """Contestant -> the module that must be there."""
-PACKAGES = {"deepxde": "deepxde", "pina": "pina-mathlab"}
+PACKAGES = {"deepxde": "deepxde", "pina": "pina-mathlab", "jax": "jax"}
 """Contestant -> what pip calls it."""
 
 

@@ -2,7 +2,8 @@
 
 From one and the same state (after the Adam and L-BFGS phases of ``gdnd`` with its tuned settings, at ``--start``
 iterations of L-BFGS) both go on for the same time, L-BFGS with its history. Times are of one process; the ratio of the
-times per step does not depend on the machine's speed. Other words are settings, as for train.py.
+times per step does not depend on the machine's speed. ``--processor`` counts the seconds of the processor instead of
+the clock's, for one thread on a machine with other work. Other words are settings, as for train.py.
 
     python benchmarks/second_order.py convection [--start 1000] [--seconds 60] [--threads 1] [method.nncg.rank=60]
 """
@@ -13,7 +14,7 @@ import argparse
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -26,13 +27,13 @@ from pinntk.methods.plan import Phase
 from pinntk.runs.settings import RunSettings
 
 
-def steps(phase: Phase, seconds: float) -> Iterator[tuple[float, float]]:
+def steps(phase: Phase, seconds: float, clock: Callable[[], float]) -> Iterator[tuple[float, float]]:
     """Run a phase for some time: (seconds so far, the loss before the step)."""
     n, spent, reported = 0, 0.0, 0.0
     while spent < seconds and phase.reason is None:
-        begun = time.perf_counter()
+        begun = clock()
         loss = float(phase.step(n)[0])
-        spent += time.perf_counter() - begun
+        spent += clock() - begun
         n += 1
         yield spent, loss
         if spent - reported > seconds / 8:
@@ -48,8 +49,10 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processor", action="store_true")
     given, words = parser.parse_known_args()
     torch.set_num_threads(given.threads)
+    clock = time.process_time if given.processor else time.perf_counter
     settings = RunSettings.read(compose([f"pde={given.pde}", "method=gdnd", *words]))
     method = settings.build()
     assert isinstance(method, GDND)
@@ -79,7 +82,7 @@ def main() -> None:
         method.network.assign(theta)
         phase.reason = None
         phase.start(state if phase is lbfgs else None)
-        curve = list(steps(phase, given.seconds))
+        curve = list(steps(phase, given.seconds, clock))
         means.append(curve[-1][0] / len(curve))
         ends.append(method.losses()["loss"])
         print(

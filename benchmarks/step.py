@@ -3,10 +3,11 @@
 A step is forward pass, loss, backward pass and Adam's update, on the same points, from the same parameters, with the
 same loss. The contestants:
 
-    ours     ``AdamMethod``, compiled, through ``start`` and ``advance``, as a run uses it
+    ours     ``AdamMethod``, by fused kernels, through ``start`` and ``advance``, as a run uses it
     nested   plain PyTorch as people write it by hand: derivatives by nested ``torch.autograd.grad``
     deepxde  DeepXDE with its PyTorch backend
     pina     PINA
+    jax      JAX, the step under jit, in nested or Taylor mode, whichever is the faster
     pinn_ntk our ``PINNNTK``, which also computes the kernel's traces: not a contestant
     matmul   nothing but the matrix products of the streams formulation: a floor, not a contestant
 
@@ -52,9 +53,10 @@ from pinntk.residual.points import PointSettings, sample
 from pinntk.residual.residuals import Residuals
 
 if TYPE_CHECKING:
-    from benchmarks import nested, peers
+    from benchmarks import jax_way, nested, peers
 else:
-    import nested  # beside this script
+    import jax_way  # beside this script
+    import nested
     import peers
 
 PDES: dict[str, type[PDE]] = {p.name: p for p in (Convection, Wave, Reaction, Burgers, Heat2D, Poisson1D)}
@@ -115,7 +117,7 @@ class Ours:
             precision=case.precision,
             compile=True,
         )
-        self.method.objective.place(self.method.compiled)  # what Lightning's hook does in a run
+        self.method.objective.place("fused_compiled")  # what Lightning's hook does in a run
         self.method.start(None)
 
     def first(self) -> dict[str, float]:
@@ -187,6 +189,7 @@ CONTESTANTS: dict[str, Callable[[Case], Contestant]] = {
     "nested": nested.Nested,
     "deepxde": peers.DeepXDE,
     "pina": peers.Pina,
+    "jax": jax_way.Jax,
     "matmul": Matmul,
 }
 

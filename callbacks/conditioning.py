@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 
 from pinntk.callbacks.files import write_figure
 from pinntk.callbacks.measurement import Measurement
+from pinntk.common.arrays import Array, l2re
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.common.memory import Need
 from pinntk.discrete.conditioning import ConditionNumbers
-from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings, UnsolvedError
+from pinntk.discrete.discretization import Correction, DiscreteProblem, DiscretizationSettings, UnsolvedError
 from pinntk.discrete.preconditioner import FACTORS, Blocks, BlockTriangular, PreconditionerError
 from pinntk.discrete.theorem1 import Theorem1
 from pinntk.methods import Method
@@ -33,7 +36,10 @@ class Conditioning(Measurement):
     """Condition numbers of the problem's discrete form, for several drop tolerances: Definition 2 and section 3.
 
     They do not depend on the network: they are measured once, when training starts, and written to
-    ``conditioning.json`` and ``conditioning.png``. Where neither u nor f vanishes (poisson1d), both sides of Theorem 1
+    ``conditioning.json`` and ``conditioning.png``. So is the discrete solution, ``discrete``: its ``l2re`` (null where
+    no reference is known), which is what a network trained on this discrete form can reach, the ``residual`` that is
+    left, the ``seconds`` it took, and after training ``network``: the network's relative distance from it on the grid.
+    Where neither u nor f vanishes (poisson1d), both sides of Theorem 1
     are measured along the training as well.
 
     Args:
@@ -67,6 +73,7 @@ class Conditioning(Measurement):
         self.drop_tolerances = list(drop_tolerances)
         self.discretization = dict(discretization or {})
         self._theorem1: Theorem1 | None = None
+        self._solution: Array | None = None
 
     def check(self, pde: PDE, discretization: DiscretizationSettings | None) -> None:
         self._problem(pde, discretization)
@@ -152,17 +159,43 @@ class Conditioning(Measurement):
             "grid": list(problem.shape),
         }
         try:
-            numbers = ConditionNumbers(problem, problem.solve())
+            record["discrete"] = self._of_solution(method.pde, problem, found := problem.march())
+            if message := problem.unsolved(found):
+                raise UnsolvedError(message)
+            with doing("callbacks.conditioning: factors the matrix exactly"):
+                numbers = ConditionNumbers(problem, found.values)
         except (PreconditionerError, UnsolvedError) as error:
             return record | {"reason": str(error)}
-        record["plain"] = asdict(numbers.plain())
+        with doing("callbacks.conditioning: condition numbers without factors"):
+            record["plain"] = asdict(numbers.plain())
         kinds = list(FACTORS) if problem.shape[0] > 1 else list(FACTORS)[:1]
-        tried = [numbers.preconditioned(factor, drop) for factor in kinds for drop in self.drop_tolerances]
-        record["preconditioned"] = [asdict(one) for one in tried]
+        record["preconditioned"] = []
+        for factor, drop in itertools.product(kinds, self.drop_tolerances):
+            with doing(f"callbacks.conditioning: condition numbers with factor={factor}, drop_tolerance={drop:g}"):
+                record["preconditioned"].append(asdict(numbers.preconditioned(factor, drop)))
         record["theorem1"] = {"iteration": [], "left": [], "right": []}
         return record
 
+    def _of_solution(self, pde: PDE, problem: DiscreteProblem, found: Correction) -> dict[str, float | None]:
+        """The figures of the discrete solution; it is kept."""
+        self._solution, reference = found.values, reference_of(pde)
+        error = None
+        if reference is not None:
+            error = l2re(problem.interpolate(found.values, pde.evaluation_points()), reference.values)
+        return {"l2re": error, "residual": found.residual, "seconds": found.seconds}
+
+    def _measure_network(self, method: Method) -> None:
+        """How far the trained network is from the discrete solution, which a resumed run makes anew."""
+        if not method.finished or "discrete" not in self.found:
+            return
+        _, problem = self._problem(method.pde, method.discretization)
+        if self._solution is None:
+            self._solution = problem.march().values
+        values = method.network.predict(problem.nodes)
+        self.found["discrete"] |= {"network": l2re(values, np.ravel(self._solution))}
+
     def finish(self, method: Method) -> None:
+        self._measure_network(method)
         write_json(self.path, self.found)
         if "plain" in self.found:
             write_figure(self.picture, plot(self.found))

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pinntk.common.arrays import l2re, l2re_by_field
+from pinntk.common.doing import doing
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
 
@@ -52,7 +53,8 @@ class ErrorAgainstReference(pl.Callback):
             method.log_figures({"seconds": method.seconds})
             return
         fields, values = method.pde.fields, self.reference.values
-        prediction = method.network.predict(method.pde.evaluation_points())
+        with doing("measures the error"):
+            prediction = method.network.predict(method.pde.evaluation_points())
         self.l2re = l2re(prediction, values)
         self.l2re_by_field = l2re_by_field(prediction, values, fields) if len(fields) > 1 else {}
         loss = method.latest.get("loss", math.inf)

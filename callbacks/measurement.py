@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
+from pinntk.common.doing import doing
 from pinntk.common.memory import Need
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
@@ -133,7 +134,8 @@ class Measurement(pl.Callback):
     def _attempt(self, method: Method, action: Callable[[Method], None]) -> None:
         iteration = method.iteration
         try:
-            action(method)
+            with doing(f"callbacks.{self.path.stem}: {action.__name__.strip('_')}s at iteration {iteration}"):
+                action(method)
         except Exception as error:  # whatever it is: no convergence, no memory, no disk
             self.failed = True
             text = str(error).strip().split("\n")[0]

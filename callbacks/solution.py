@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from pinntk.callbacks.files import write_arrays, write_figure, write_pixels
 from pinntk.callbacks.solution_picture import pixel_scale, pixels, plot
+from pinntk.common.doing import doing
 from pinntk.methods import Method
 from pinntk.pdes.references import Reference
 
@@ -75,17 +76,21 @@ class SolutionPlot(pl.Callback):
     def write(self, method: Method) -> None:
         """Write both files: after result.json, of which a picture must not keep a run."""
         try:
-            pde, points = method.pde, method.pde.evaluation_points()
-            prediction = method.network.predict(points)
-            arrays: dict[str, Any] = {"coordinates": points, "prediction": prediction}
-            if self.reference is not None:
-                arrays["reference"] = self.reference
-            if len(pde.fields) > 1:
-                arrays["fields"] = np.array(pde.fields)
-            write_arrays(self.folder / "solution.npz", arrays)
-            write_figure(self.folder / "solution.png", plot(pde, prediction, self.reference, method.name))
+            with doing("evaluates and draws the solution"):
+                self._write(method)
         except Exception as error:  # the result is on the disk; all that is lost is said
             say_undrawn("solution.png", error)
+
+    def _write(self, method: Method) -> None:
+        pde, points = method.pde, method.pde.evaluation_points()
+        prediction = method.network.predict(points)
+        arrays: dict[str, Any] = {"coordinates": points, "prediction": prediction}
+        if self.reference is not None:
+            arrays["reference"] = self.reference
+        if len(pde.fields) > 1:
+            arrays["fields"] = np.array(pde.fields)
+        write_arrays(self.folder / "solution.npz", arrays)
+        write_figure(self.folder / "solution.png", plot(pde, prediction, self.reference, method.name))
 
 
 def say_undrawn(name: str, error: Exception) -> None:

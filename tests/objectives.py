@@ -98,7 +98,7 @@ class ResidualObjective:
     def gradient(self) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-    def curvature(self, kind: Curvature) -> SymmetricOperator:
+    def curvature(self, kind: Curvature = "hessian") -> SymmetricOperator:
         raise NotImplementedError
 
     def dense(self) -> Tensor:
@@ -167,8 +167,8 @@ def pinn() -> FunctionObjective:
 
 
 def optimizer(objective: FunctionObjective, **settings: Any) -> NysNewtonCG:
-    """NysNewton-CG on an objective."""
-    return NysNewtonCG(objective, NNCGSettings.model_validate(settings), seed=7)
+    """NysNewton-CG on an objective, by its Hessian."""
+    return NysNewtonCG(objective, NNCGSettings.model_validate({"curvature": "hessian", **settings}), seed=7)
 
 
 def bent(rows: int, parameters: int) -> ResidualObjective:

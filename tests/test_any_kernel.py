@@ -125,7 +125,7 @@ def test_compiled_is_the_same() -> None:
     objective = ResidualForm(residuals, residuals.prepare(points_of()))
     expected = objective.gradient()
     batches = objective.batches
-    objective.place(compile=True)
+    objective.place("compiled")
     objective._batches = batches
     for found, other in zip(objective.gradient(), expected, strict=True):
         close(found, other, 1e-12)

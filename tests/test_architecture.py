@@ -96,6 +96,7 @@ def test_references_stand_alone() -> None:
     found = imports(MODULES["pdes.references"])
     assert {module for module in found if module.startswith("pinntk")} == {
         "pinntk.common.arrays",
+        "pinntk.common.doing",
         "pinntk.common.files",
     }
     assert not {module.split(".")[0] for module in found} & {"torch", "pytorch_lightning", "pydantic"}

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from conftest import FAST, Cli, result_of
 from made import reference_values
 from matplotlib.figure import Figure
@@ -109,6 +111,21 @@ def test_what_a_run_writes(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
         again = expected.preconditioned("levels", row["drop_tolerance"])
         assert (row["condition"], row["kappa"], row["reason"]) == (again.condition, again.kappa, None)
 
+    # The discrete solution by dense matrices; its error and the network's distance from it by their definitions.
+    points, reference = method.pde.evaluation_points(), reference_values(method.pde)
+    matrix = np.zeros((17, 17))
+    for j in range(17):
+        matrix[:, j] = problem.residual(torch.eye(17)[j : j + 1].double()).numpy()[0]
+    matrix -= (offset := problem.residual(torch.zeros(1, 17).double()).numpy()[0])[:, None]
+    solution = np.linalg.solve(matrix, -offset)
+    error = problem.interpolate(solution[None], points) - reference
+    found = record["discrete"]
+    assert found["l2re"] == pytest.approx(np.linalg.norm(error) / np.linalg.norm(reference), rel=1e-6)
+    distance = method.network.predict(problem.nodes) - solution
+    assert found["network"] == pytest.approx(np.linalg.norm(distance) / np.linalg.norm(solution), rel=1e-9)
+    assert found["residual"] < 1e-9
+    assert found["seconds"] > 0
+
     series = record["theorem1"]
     assert series["iteration"] == [0, 25, 50, 60]
     assert all(side > 0 for name in ("left", "right") for side in series[name])
@@ -174,6 +191,8 @@ def test_the_numbers_of_a_resumed_run_are_not_measured_again(tmp_path: Path, mon
     monkeypatch.setattr(ConditionNumbers, "__init__", fail)
     fit(make(), [callback(tmp_path)], resume=path)
     after = written(tmp_path)
+    assert before["discrete"].keys() == {"l2re", "residual", "seconds"}  # the network is measured when it is trained
+    assert after["discrete"].pop("network") > 0
     assert {k: v for k, v in after.items() if k != "theorem1"} == {k: v for k, v in before.items() if k != "theorem1"}
 
 
@@ -221,6 +240,7 @@ def test_a_discrete_problem_that_is_not_solved_is_reported(tmp_path: Path) -> No
     record = written(tmp_path)
     assert "the discrete system is not solved" in record["reason"]
     assert "plain" not in record
+    assert record["discrete"]["residual"] > record["discretization"]["tolerance"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["conditioning.json"]
 
 

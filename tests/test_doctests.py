@@ -25,8 +25,10 @@ MODULES = [
 ]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
-    "common.memory": "Need in_words largest machine_memory",
+    "common.doing": "doing",
     "common.errors": "BadInput Arguments allowed no_room refusing show",
+    "common.loading": "load",
+    "common.memory": "Need in_words largest machine_memory",
     "common.settings": "Settings without_effect",
     "network.activations": "activation_of sin swish gelu tanh",
     "network.ansatz": "derivatives_of leibniz",
@@ -69,10 +71,13 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
+    "optim.lagged": "Lagged",
+    "optim.least_squares": "DampedLeastSquares",
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
-    "optim.ssbroyden": "coefficients",
+    "optim.ssbroyden": "broyden_update coefficients",
+    "optim.updated": "UpdatedMatrix",
 }
 """What users of the library import from each module."""
 

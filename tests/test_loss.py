@@ -62,7 +62,7 @@ def test_blocks_make_the_loss_and_its_gradient(
     splits = watch(monkeypatch)
     residuals = residuals_of(PDES[name], depth=2, parametrization=parametrization)
     batches, weights = batches_of(PDES[name], residuals), weights_for(residuals)
-    losses = BlockedLoss(residuals, normalization, compile=False).backward(batches, weights)
+    losses = BlockedLoss(residuals, normalization, way="plain").backward(batches, weights)
     expected, slope = in_one(residuals, batches, weights, normalization)
     assert not losses.requires_grad
     assert_close(losses, expected)
@@ -91,7 +91,7 @@ def test_losses_traces_and_gradients_by_term(
     monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", elements)
     residuals = residuals_of(PDES[name], depth=2, parametrization="ntk")
     batches = batches_of(PDES[name], residuals)
-    losses, traces, gradients = BlockedLoss(residuals, normalization, compile=False).by_term(batches)
+    losses, traces, gradients = BlockedLoss(residuals, normalization, way="plain").by_term(batches)
     assert all(p.grad is None for p in residuals.network.parameters())
     rows = dense_jacobian(residuals, batches).split([len(r) for r in residuals(batches).values()])
     squares = [part.square().sum(1) for part in rows]  # the kernel's diagonal
@@ -109,7 +109,7 @@ def test_the_gradient_is_added_to_what_is_there(normalization: Normalization, mo
     pde = PDES["convection"]
     residuals = residuals_of(pde)
     batches, weights = batches_of(pde, residuals), weights_for(residuals)
-    blocked = BlockedLoss(residuals, normalization, compile=False)
+    blocked = BlockedLoss(residuals, normalization, way="plain")
     for p in residuals.network.parameters():
         p.grad = torch.full_like(p, 0.25)
     losses = [blocked.backward(batches, weights) for _ in range(2)]
@@ -122,7 +122,7 @@ def test_weights_may_change_from_one_step_to_the_next() -> None:
     pde = PDES["wave"]
     residuals = residuals_of(pde)
     batches = batches_of(pde, residuals)
-    blocked = BlockedLoss(residuals, "mean", compile=False)
+    blocked = BlockedLoss(residuals, "mean", way="plain")
     for numbers in ([1.0, 2.0, 3.0, 4.0], [0.0] * 4, [0.0, 0.0, 0.0, 1.0]):
         weights = torch.tensor(numbers, dtype=torch.float64)
         residuals.network.zero_grad()
@@ -139,7 +139,7 @@ def test_other_batches_make_other_blocks(normalization: Normalization, monkeypat
     residuals = residuals_of(pde)
     weights = weights_for(residuals)
     more = PointSettings(interior=11, initial=4, boundary=5)
-    blocked = BlockedLoss(residuals, normalization, compile=False)
+    blocked = BlockedLoss(residuals, normalization, way="plain")
     splits = watch(monkeypatch)
     made = [batches_of(pde, residuals, points, draw) for points, draw in ((POINTS, 0), (POINTS, 1), (more, 0))]
     for i, batches in enumerate(made):
@@ -160,7 +160,7 @@ def test_compiled_it_is_the_same(name: str, normalization: Normalization, monkey
     torch._dynamo.utils.counters.clear()
     residuals = residuals_of(PDES[name], depth=1)
     batches, weights = batches_of(PDES[name], residuals), weights_for(residuals)
-    blocked = BlockedLoss(residuals, normalization, compile=True)
+    blocked = BlockedLoss(residuals, normalization, way="compiled")
     losses = blocked.backward(batches, weights)
     expected, slope = in_one(residuals, batches, weights, normalization)
     assert_close(losses, expected, 1e-10)
@@ -168,7 +168,7 @@ def test_compiled_it_is_the_same(name: str, normalization: Normalization, monkey
     again, traces, gradients = blocked.by_term(batches)
     assert_close(again, expected, 1e-10)
     assert_close(weights @ gradients, slope, 1e-10)
-    assert_close(traces, BlockedLoss(residuals, normalization, compile=False).by_term(batches)[1], 1e-10)
+    assert_close(traces, BlockedLoss(residuals, normalization, way="plain").by_term(batches)[1], 1e-10)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     assert not torch._dynamo.utils.counters["graph_break"]
 

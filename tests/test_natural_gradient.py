@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pinntk.optim.natural_gradient import NaturalGradientSettings, chosen_way
 
-SOLVERS = ["kernel", "parameters", "iterative"]
+SOLVERS = ["kernel", "parameters", "orthogonal", "iterative"]
 EXACT: dict[str, Any] = {"rank": 4, "tolerance": 1e-13}
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 wide_and_tall = pytest.mark.parametrize(("rows", "parameters"), [(7, 19), (19, 7)], ids=["wide", "tall"])

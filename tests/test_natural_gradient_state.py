@@ -33,7 +33,7 @@ def plain(optimizer: NaturalGradient) -> dict[str, Any]:
     return {name: value for name, value in optimizer.state_dict().items() if name != "nystrom"}
 
 
-@pytest.mark.parametrize("solver", ["kernel", "parameters", "iterative"])
+@pytest.mark.parametrize("solver", ["kernel", "parameters", "orthogonal", "iterative"])
 @pytest.mark.parametrize("cut", [1, 4, 6])
 def test_saved_and_loaded_it_goes_on_bit_for_bit(solver: str, cut: int) -> None:
     """With preconditioners at steps 0, 4 and 8, the second of which is in use at the cut after 6."""

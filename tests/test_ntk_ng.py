@@ -136,7 +136,11 @@ def test_parameters_are_copies_and_assigned() -> None:
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{"solver": "kernel"}, {"solver": "parameters"}, EXACT], ids=lambda s: s["solver"])
+@pytest.mark.parametrize(
+    "settings",
+    [*({"solver": name} for name in ("kernel", "parameters", "orthogonal")), EXACT],
+    ids=lambda s: s["solver"],
+)
 @pytest.mark.parametrize("name", ["burgers", "reaction"])
 def test_a_step_is_a_damped_gauss_newton_step(name: str, settings: dict[str, Any]) -> None:
     mu = 10.0

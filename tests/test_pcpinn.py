@@ -205,20 +205,36 @@ def test_the_applied_target_is_one_application_of_the_factors(name: str) -> None
 
 
 @problems
-def test_figures_of_a_network_and_its_discrete_problem(name: str) -> None:
-    method = made(name)
+def test_figures_of_a_network_and_its_discrete_problem(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = made(name, form="solved")
     solution, points = method.objective.problem.solve(), method.pde.evaluation_points()
     # Measured against the discrete solution itself, the discrete solution has no error.
     against = method.objective.problem.interpolate(solution, points)
+    monkeypatch.setattr(type(method.objective.problem), "march", never)  # it has been found before
     figures = method.figures(Reference(against, 0.0))
     assert figures["discrete_l2re"] == pytest.approx(0, abs=1e-12)
     assert figures["network_to_discrete"] == pytest.approx(
         rms(method.objective.values() - solution) / rms(solution), rel=1e-12
     )
-    assert figures["form"] == "applied"
-    assert figures["applications"] == 1
+    assert figures["discrete_seconds"] == method.objective.refreshes[0]["seconds"]
+    assert figures["form"] == "solved"
+    assert figures["applications"] == method.objective.refreshes[0]["applications"]
     assert figures["warnings"] == []
     assert figures["grid"] == list(method.objective.problem.shape)
+
+
+@pytest.mark.parametrize("form", ["direct", "applied"])
+def test_no_discrete_solution_is_made_for_the_figures(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = made("convection", form=form)
+    monkeypatch.setattr(type(method.objective.problem), "march", never)
+    figures = method.figures(Reference(np.ones(len(method.pde.evaluation_points())), 0.0))
+    assert not {"discrete_l2re", "discrete_seconds", "network_to_discrete"} & figures.keys()
+    assert figures["form"] == form
+    assert figures["grid"] == list(method.objective.problem.shape)
+
+
+def never(*arguments: object) -> None:
+    raise AssertionError("not asked for")
 
 
 def test_a_target_that_does_not_solve_its_system_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,8 +308,11 @@ def test_a_whole_run(name: str, form: str, cli: Cli, monkeypatch: pytest.MonkeyP
     assert result["status"] == "completed"
     figures = result["method_figures"]
     assert figures["grid"] == [steps + 1 if steps else 1, 11]
-    assert figures["discrete_l2re"] < 1
-    assert figures["network_to_discrete"] > 0.1  # three steps do not train
+    assert ("discrete_l2re" in figures) == (form == "solved") == ("discrete    " in ended.out)
+    assert "form        " in ended.out
+    if form == "solved":
+        assert figures["discrete_l2re"] < 1
+        assert figures["network_to_discrete"] > 0.1  # three steps do not train
 
 
 @forms

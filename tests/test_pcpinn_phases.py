@@ -143,7 +143,7 @@ def test_targets_and_linearisations_are_renewed_through_all_phases(
     assert [refresh["iteration"] for refresh in method.objective.refreshes] == expected
     figures = method.figures(method.pde.reference())
     assert [phase["iterations"] for phase in figures["phases"]] == [6] * phases
-    assert 0 < figures["discrete_l2re"] < 1
+    assert (0 < figures["discrete_l2re"] < 1) if form == "solved" else ("discrete_l2re" not in figures)
     assert figures["refreshes"] == method.objective.refreshes
 
 

@@ -93,7 +93,7 @@ def test_the_kernel_and_the_blocks_keep_pairs_and_measurements() -> None:
     expected = dense_jacobian(residuals, batches)
     torch.testing.assert_close(FactoredJacobian.of(residuals, batches).dense(), expected, rtol=1e-10, atol=1e-11)
     r = torch.cat(list(residuals(batches).values())).detach()
-    _, _, gradients = BlockedLoss(residuals, "sum", compile=False).by_term(batches)
+    _, _, gradients = BlockedLoss(residuals, "sum", way="plain").by_term(batches)
     torch.testing.assert_close(gradients.sum(0), expected.T @ r, rtol=1e-10, atol=1e-10)
 
 
@@ -101,7 +101,7 @@ def test_blocks_of_pairs_in_another_coordinate(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("pinntk.residual.loss.ELEMENTS", 40)
     residuals = residuals_of(Everywhere())
     batches = Collocation(residuals, PointSettings(interior=30, initial=20, boundary=30), seed=0).batches(0)
-    losses, _, _ = BlockedLoss(residuals, "mean", compile=False).by_term(batches)
+    losses, _, _ = BlockedLoss(residuals, "mean", way="plain").by_term(batches)
     expected = torch.stack([r.square().mean() for r in residuals(batches).values()]).detach()
     torch.testing.assert_close(losses, expected, rtol=1e-12, atol=0)
 

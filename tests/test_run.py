@@ -20,7 +20,7 @@ from pinntk.launch.cli import compose
 from pinntk.methods.adam import AdamMethod
 from pinntk.pdes.references import Reference
 from pinntk.runs.folder import RunFolder
-from pinntk.runs.run import decide_compile
+from pinntk.runs.run import decide_way
 from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
 from pinntk.runs.trained import load
@@ -167,19 +167,20 @@ def test_what_affects_the_result_is_in_the_hash(word: str) -> None:
 def test_compiling_is_decided_on_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/c++" if name == "c++" else None)
-    assert decide_compile("auto", 2000) == (True, None)
-    use, reason = decide_compile("auto", 1999)
-    assert not use
-    assert "1999" in str(reason)
-    assert decide_compile(True, 1) == (True, None)
-    assert decide_compile(False, 10**6) == (False, None)
+    assert decide_way("auto", 2000) == ("fused_compiled", None)
+    assert decide_way("auto", 1999) == decide_way("auto", 100) == ("fused", None)
+    way, reason = decide_way("auto", 99)
+    assert way == "plain"
+    assert "this run has 99" in str(reason)
+    assert decide_way(True, 1) == ("fused_compiled", None)
+    assert decide_way(False, 10**6) == ("plain", None)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    use, reason = decide_compile("auto", 10**6)
-    assert not use
+    way, reason = decide_way("auto", 10**6)
+    assert way == "plain"
     assert "no C++ compiler" in str(reason)
     assert "\n" not in str(reason)
     monkeypatch.setenv("CXX", "mycc")
-    assert "mycc" in str(decide_compile("auto", 10**6)[1])
+    assert "mycc" in str(decide_way("auto", 10**6)[1])
 
 
 def test_seed_zero_is_a_seed(cli: Cli) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jacobians import PDES
@@ -14,7 +16,9 @@ from torch import Tensor
 from training import fit, make_of, parameters, whole_and_resumed
 
 from pinntk.methods.ssbroyden import SSBroydenMethod
-from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings, coefficients
+from pinntk.optim.objective import Point
+from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings, broyden_update, coefficients
+from pinntk.optim.updated import PENDING, Update, UpdatedMatrix
 from pinntk.residual.points import PointSettings
 
 FEW = PointSettings(interior=20, initial=6, boundary=4)
@@ -79,16 +83,21 @@ def numbers(text: str) -> Tensor:
     return torch.tensor([[float(x) for x in line.split()] for line in text.split("\n") if line], dtype=torch.float64)
 
 
+def made_of(s: Tensor, y: Tensor, Bs: Tensor, Hy: Tensor) -> Update:
+    update = broyden_update(s, y, Bs, Hy)
+    assert update is not None
+    return update
+
+
 @pytest.mark.parametrize("iterations", INVERSE)
 def test_the_inverse_is_that_of_the_published_code(iterations: int) -> None:
     places, A = numbers(PLACES), torch.diag(torch.tensor([1.0, 2.0, 8.0, 40.0])).double() + 0.5
     slopes = places @ A + torch.tensor([3.0, 0.0, 1.0, 5.0]) * places**3
-    objective = optimizer(quadratic(A, places[0]))
-    objective.inverse = torch.eye(4, dtype=torch.float64)
+    H = UpdatedMatrix(torch.eye(4, dtype=torch.float64))
     for i in range(iterations):
         s, y = places[i + 1] - places[i], slopes[i + 1] - slopes[i]
-        objective._update(s, y, torch.linalg.solve(objective.inverse, s))
-    torch.testing.assert_close(objective.inverse, numbers(INVERSE[iterations]), rtol=1e-9, atol=1e-12)
+        H.add(made_of(s, y, torch.linalg.solve(H.dense(), s), H @ y))
+    torch.testing.assert_close(H.dense(), numbers(INVERSE[iterations]), rtol=1e-9, atol=1e-12)
 
 
 def of_the_hessian(B: Tensor, s: Tensor, y: Tensor) -> tuple[Tensor, str]:
@@ -117,14 +126,13 @@ def test_the_update_is_the_inverse_of_the_update_of_the_hessian() -> None:
             seed % 5 - 2
         )  # below and above the true curvature
         y = symmetric([1.0, 1.5, 2.0, 3.0, 5.0], seed=seed + 20) @ s
-        objective = optimizer(quadratic(torch.eye(size).double(), s))
-        objective.inverse = torch.linalg.inv(B)
-        objective._update(s, y, B @ s)
+        H = UpdatedMatrix(torch.linalg.inv(B))
+        H.add(made_of(s, y, B @ s, H @ y))
         expected, where = of_the_hessian(B, s, y)
         met.add(where)
-        torch.testing.assert_close(objective.inverse, torch.linalg.inv(expected), rtol=1e-9, atol=1e-11)
-        torch.testing.assert_close(objective.inverse @ y, s, rtol=1e-9, atol=1e-12)
-        assert float(torch.linalg.eigvalsh(objective.inverse)[0]) > 0
+        torch.testing.assert_close(H.dense(), torch.linalg.inv(expected), rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(H @ y, s, rtol=1e-9, atol=1e-12)
+        assert float(torch.linalg.eigvalsh(H.dense())[0]) > 0
     assert met == {"low", "between", "high"}
 
 
@@ -142,9 +150,118 @@ def test_every_step_updates_as_a_dense_hessian_does(fourth: float, seed: int) ->
         B = torch.eye(6, dtype=torch.float64) * float(y @ y / (y @ s)) if B is None else B
         B, _ = of_the_hessian(B, s, y)
         assert made.inverse is not None
-        torch.testing.assert_close(made.inverse @ B, torch.eye(6).double(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(made.inverse.dense() @ B, torch.eye(6).double(), rtol=0, atol=1e-6)
         theta, slope = after, slope + y
     assert made.resets == 0
+
+
+def chain(x: Tensor) -> Tensor:
+    """Rosenbrock's function of many variables: hundreds of steps."""
+    return ((1 - x[:-1]) ** 2 + 100 * (x[1:] - x[:-1] ** 2) ** 2).sum()
+
+
+def updated_densely(H: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The dense formula of the class's docstring, with ``H^-1 s`` by a solver."""
+    ys, Hy = y @ s, H @ y
+    phi, tau = coefficients(s @ np.linalg.solve(H, s) / ys, y @ Hy / ys, len(s))
+    v = np.sqrt(y @ Hy) * (s / ys - Hy / (y @ Hy))
+    bracket = H - np.outer(Hy, Hy) / (y @ Hy) + phi * np.outer(v, v)
+    return np.asarray(bracket / tau + np.outer(s, s) / ys)
+
+
+def test_long_chains_of_updates_are_those_of_a_dense_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 100 steps goes along the dense matrix's direction, over two resets and `PENDING` updates in a row."""
+    size, resets = 20, (5, 8 + PENDING)
+    objective = FunctionObjective(chain, random(size, seed=3))
+    made, H, known = optimizer(objective), None, 0
+    searched = SSBroyden._search
+    for n in range(100):
+        theta, slope = objective.parameters().numpy(), objective.gradient()[1].numpy()
+        if n in resets:
+            monkeypatch.setattr(SSBroyden, "_search", lambda *_: None)
+            made.step()
+            monkeypatch.setattr(SSBroyden, "_search", searched)
+            assert made.inverse is None
+            H = None
+            continue
+        made.step()
+        s, y = objective.parameters().numpy() - theta, objective.gradient()[1].numpy() - slope
+        if H is None:
+            H = np.eye(size) * (y @ s / (y @ y))
+        else:
+            direction = -made.step_length * (H @ slope)
+            np.testing.assert_allclose(s, direction, rtol=0, atol=1e-9 * np.abs(direction).max())
+        H = updated_densely(H, s, y)
+        assert made.inverse is not None
+        np.testing.assert_allclose(made.inverse.dense(), H, rtol=0, atol=1e-9 * np.abs(H).max())
+        known = max(known, made.inverse.pending)
+    assert (made.resets, known) == (2, PENDING - 1)
+
+
+def test_one_product_with_the_inverse_in_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[Tensor] = []
+    product = UpdatedMatrix.__matmul__
+
+    def counted(H: UpdatedMatrix, v: Tensor) -> Tensor:
+        products.append(v)
+        return product(H, v)
+
+    monkeypatch.setattr(UpdatedMatrix, "__matmul__", counted)
+    made = optimizer(FunctionObjective(chain, random(20, seed=3)))
+    for _ in range(40):
+        made.step()
+    assert len(products) == 40
+    made.renew()  # another gradient: the one product that the next step begins with
+    made.step()
+    assert len(products) == 42
+
+
+def test_where_the_slope_has_not_grown_there_is_no_update() -> None:
+    made = optimizer(FunctionObjective(chain, random(20, seed=3)))
+    for _ in range(5):
+        made.step()
+    now, H = made._now, made.inverse
+    assert now is not None
+    assert H is not None
+    dense = H.dense()
+    made._learn(now, Point(now.theta - 0.1 * now.gradient, now.losses, 2 * now.gradient), H @ now.gradient)
+    assert torch.equal(H.dense(), dense)
+    made.step()  # from ``now``, along this H and not along what was known of the refused place
+    torch.testing.assert_close(
+        made.objective.parameters() - now.theta, -made.step_length * (dense @ now.gradient), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_checkpoint_with_the_dense_inverse_goes_on() -> None:
+    whole = optimizer(FunctionObjective(chain, random(20, seed=3)))
+    for _ in range(25):
+        whole.step()
+    assert whole.inverse is not None
+    state = {**whole.state_dict(), "inverse": whole.inverse.dense()}
+    del state["product"]
+    resumed = optimizer(FunctionObjective(chain, whole.objective.parameters()))
+    resumed.load_state_dict(state)
+    for made in (whole, resumed):
+        for _ in range(3):
+            made.step()
+    torch.testing.assert_close(resumed.objective.parameters(), whole.objective.parameters(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("cut", [1, 3, PENDING - 1, PENDING, PENDING + 5, 2 * PENDING + 1])
+def test_updates_pend_over_a_checkpoint(cut: int) -> None:
+    """Bit for bit, whatever of the updates was pending."""
+    whole = optimizer(FunctionObjective(chain, random(20, seed=3)))
+    for _ in range(cut):
+        whole.step()
+    resumed = optimizer(FunctionObjective(chain, whole.objective.parameters()))
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for _ in range(2 * PENDING):
+        whole.step()
+        resumed.step()
+        assert torch.equal(resumed.objective.parameters(), whole.objective.parameters())
+    assert whole.inverse is not None
+    assert resumed.inverse is not None
+    assert torch.equal(resumed.inverse.dense(), whole.inverse.dense())
 
 
 @pytest.mark.parametrize(
@@ -224,7 +341,7 @@ def test_it_says_why_it_is_stuck() -> None:
 def test_a_useless_inverse_is_given_up_before_the_search_is() -> None:
     objective = quadratic(symmetric([1.0, 2.0]), random(2))
     made = optimizer(objective)
-    made.inverse = -torch.eye(2).double()  # leads up
+    made.inverse = UpdatedMatrix(-torch.eye(2).double())  # leads up
     before = objective.parameters()
     made.step()
     assert made.inverse is None

@@ -116,7 +116,7 @@ def test_a_run_without_a_reference(users: Callable[..., Any], cli: Cli, capsys: 
 
 
 def test_a_discrete_method_without_a_reference(users: Callable[..., Any], cli: Cli) -> None:
-    words = ["method=pcpinn", "method.steps=10", "callbacks=conditioning"]
+    words = ["method=pcpinn", "method.form=solved", "method.steps=10", "callbacks=conditioning"]
     words += ["callbacks.conditioning.discretization={cells:20}"]
     text = "# @package _global_\ndefaults: [poisson1d]\npde: {_target_: users_unknown.Unmeasured}\n"
     (cli.folder / "conf/pde/unmeasured.yaml").write_text(text)
@@ -129,6 +129,8 @@ def test_a_discrete_method_without_a_reference(users: Callable[..., Any], cli: C
     assert "discrete    not known (error of the discrete solution itself)" in ended.out
     found = json.loads((folder / "conditioning.json").read_text())
     assert found["plain"]["condition"] > 1
+    assert found["discrete"]["l2re"] is None
+    assert 0 < found["discrete"]["network"] < 100
     assert found["theorem1_undefined"] == "the norm of u is that of the reference, and none is known"
 
 

@@ -11,6 +11,21 @@ from pathlib import Path
 from typing import Any
 
 
+def cache_folder() -> Path:
+    """Where what is made once on a machine is kept: ``$PINNTK_CACHE``, else ``$XDG_CACHE_HOME/pinntk``, else
+    ``~/.cache/pinntk``. It need not exist yet.
+
+    Raises:
+        OSError: there is no home folder.
+    """
+    chosen = os.environ.get("PINNTK_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(chosen or f"{base}/pinntk").expanduser()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all: under another name in the same folder, to the disk, then renamed.
 

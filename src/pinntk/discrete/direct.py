@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.common.doing import doing
 from pinntk.discrete.discretization import DiscreteProblem, apply_inverse
 from pinntk.discrete.nodes import NodeDraws
 from pinntk.discrete.objective import TERM, OnGrid
 from pinntk.discrete.preconditioner import Preconditioner
 from pinntk.network import Inputs
 from pinntk.residual.hessian import Hessian
+from pinntk.residual.loss import Way
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Batch
 
@@ -49,9 +51,13 @@ class DirectForm(OnGrid):
         self._placed: tuple[int, list[Inputs], Tensor] | None = None
         self._block = self._read
 
-    def place(self, compile: bool) -> None:
+    def place(self, way: Way) -> None:
+        self.way = "compiled" if way in ("fused_compiled", "compiled") else "plain"
         self._placed = None
-        self._block = torch.compile(self._read, dynamic=False) if compile else self._read
+        self._block = self._read
+        if self.way == "compiled":
+            torch.compiler.reset()  # as in `pinntk.residual.loss`
+            self._block = torch.compile(self._read, dynamic=False)
 
     def renew(self, iteration: int, draw: int) -> None:
         draw = draw if self.problem.images > 1 else 0
@@ -71,7 +77,8 @@ class DirectForm(OnGrid):
 
     def _prepare(self, base: Array) -> None:
         self.base = base
-        self.preconditioner = self.problem.linearize(base)
+        with doing(f"factors the linearisation, {base.size:,} unknowns"):
+            self.preconditioner = self.problem.linearize(base)
 
     def _difference(self, values: Array) -> Array:
         return self.preconditioner.solve(self.problem.residual(torch.from_numpy(values)).numpy())

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.common.doing import doing
 from pinntk.common.settings import Strict
 from pinntk.discrete.preconditioner import FACTORS, Blocks, Preconditioner
 
@@ -171,8 +172,9 @@ class DiscreteProblem(ABC):
         begin, clip = time.perf_counter(), self.settings.clip
         values = np.array(u, dtype=np.float64)
         grid = torch.from_numpy(values)  # shares its memory
-        factorizations, factor_seconds = 0, 0.0
-        with _one_thread():
+        factorizations, factor_seconds, first = 0, 0.0, 0
+        what = f"applies P^-1 to the residual on the grid, {u.size:,} unknowns"
+        with _one_thread(), doing(what, lambda: f"level {first} of {self.shape[0]}"):
             for first in range(0, self.shape[0], self.settings.window):
                 last = min(first + self.settings.window, self.shape[0])
                 r = self.residual(grid, first, last).numpy()
@@ -199,9 +201,10 @@ class DiscreteProblem(ABC):
         s, begin = self.settings, time.perf_counter()
         values = np.zeros(self.shape)
         grid = torch.from_numpy(values)
-        left, sweeps, factorizations, factor_seconds = 0.0, 0, 0, 0.0
+        left, sweeps, factorizations, factor_seconds, level = 0.0, 0, 0, 0.0, 0
         p: Preconditioner | None = None
-        with _one_thread():
+        what = f"solves the discrete system, {values.size:,} unknowns"
+        with _one_thread(), doing(what, lambda: f"level {level} of {self.shape[0]}"):
             for level in range(self.shape[0]):
                 if level:
                     values[level] = values[level - 1]

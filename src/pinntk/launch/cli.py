@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pinntk import __version__
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput, refusing
+from pinntk.common.loading import load
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -102,6 +104,8 @@ def _run(words: list[str]) -> int:
     config = _composed.pop()
     if isinstance(config, BadInput):
         raise config
+    with doing("imports the training"):
+        load("pinntk.runs.run")
     from pinntk.runs.run import run
 
     return run(config)
@@ -143,12 +147,19 @@ def _start(words: list[str]) -> int:
         return _sweep(start)
     start()
     if _composed and isinstance(config := _composed[0], dict):
+        with doing("imports torch"):
+            load("pinntk.runs.components")
         from pinntk.runs.components import check_problem
 
-        check_problem(config)
-        from pinntk.runs.settings import RunSettings  # only now: it imports Lightning
+        with doing("checks the problem"):
+            check_problem(config)
+        with doing("imports Lightning"):  # only now: it takes longer than all the rest
+            load("pinntk.runs.settings")
+        from pinntk.runs.settings import RunSettings
 
-        if messages := overrides.ineffective(changes, [RunSettings.read(config).without_effect()]):
+        with doing("checks the settings"):
+            unused = RunSettings.read(config).without_effect()
+        if messages := overrides.ineffective(changes, [unused]):
             raise BadInput(*messages)
     return 0
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput, no_room
 from pinntk.common.files import write_json
+from pinntk.common.loading import load
 from pinntk.runs.folder import RunFolder
 
 STATUSES = ("completed", "failed", "interrupted", "not run")
@@ -76,7 +78,9 @@ class Job:
                 return self.write("failed", code=1, reason=text)
 
     def _run(self, terminal: TextIO) -> int:
-        from pinntk.runs.run import run  # imports torch, which the process that starts the jobs may do without
+        with doing("imports torch and Lightning"):  # which the process that starts the jobs may do without
+            load("pinntk.runs.run")
+        from pinntk.runs.run import run
         from pinntk.runs.settings import RunSettings
 
         code = run(self.config, wait=lambda text: print(f"job {self.number}: {text}", file=terminal, flush=True))

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.common.doing import EVERY, doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
 from pinntk.common.memory import Need
@@ -38,6 +39,7 @@ from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
 from pinntk.residual.extent import Extent
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.loss import Way
 from pinntk.residual.objective import LeastSquares, NonFiniteLoss
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import Batch, Residuals
@@ -55,7 +57,7 @@ class Method(pl.LightningModule):
         discretization: of the problem's discrete form, for the methods that use one.
         seed: of parameters, points and batches.
         precision: "64-true" or "32-true".
-        compile: use torch.compile where the method can.
+        compile: compute by compiled code (`pinntk.residual.loss`) where the method can.
     """
 
     network: Network
@@ -83,7 +85,7 @@ class Method(pl.LightningModule):
         self.settings: Any = settings  # of the subclass's own Settings type
         self.discretization = discretization
         self.seed = seed
-        self.compiled = compile
+        self.way: Way = "fused_compiled" if compile else "plain"
         self._untrained = partial(Network.of, pde, network, seed=seed, dtype=DTYPES[precision])
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
@@ -96,6 +98,7 @@ class Method(pl.LightningModule):
         self.stop_requested = False
         self.latest: dict[str, float] = {}
         """The last logged losses."""
+        self._first_block = True
         self._restored: dict[str, Any] | None = None
         self._saved_objective: dict[str, Any] | None = None
         self._late: dict[str, Tensor] = {}
@@ -325,12 +328,16 @@ class Method(pl.LightningModule):
         return []  # raw optimisers, kept and saved by the method
 
     def on_train_start(self) -> None:
+        with doing("gets the training ready"):
+            self._get_ready()
+        self._first_block = True
+
+    def _get_ready(self) -> None:
         self.collocation.place()
-        if self.compiled:
-            # A process keeps eight compiled versions of a function, and quietly runs it uncompiled from the ninth on:
-            # the ninth setting of a sweep would be slower, and other numbers than the same run alone.
-            torch.compiler.reset()
-        self.objective.place(self.compiled)
+        # A resumed run goes on in the way in which it began; before there were ways, it was compiled or not.
+        before = {} if self._saved_objective is None else self._saved_objective
+        older: Way = "plain" if self.way in ("plain", "fused") else "compiled"
+        self.objective.place(before.get("way", older) if before else self.way)
         if self._saved_objective is not None:
             self.objective.load(self._saved_objective)
         self.start(self._restored)
@@ -338,8 +345,15 @@ class Method(pl.LightningModule):
         self._restored, self._saved_objective, self._late = None, None, {}
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        every = self.settings.log_every
-        self.advance(min(self.total_iterations, (self.iteration // every + 1) * every))
+        every, first = self.settings.log_every, self._first_block
+        end = min(self.total_iterations, (self.iteration // every + 1) * every)
+        what = f"{self.name}: iterations {self.iteration + 1} to {end} of {self.total_iterations}"
+        if first and self.objective.way in ("fused_compiled", "compiled"):
+            what = f"compiles the training step, then {what}"
+        # Of the others the progress bar tells, or its lines.
+        with doing(what, lambda: f"{self.iteration} done", first=None if first else EVERY):
+            self.advance(end)
+        self._first_block = False
         if self.finished or self.stop_requested:
             self.trainer.should_stop = True
 

@@ -131,36 +131,43 @@ class PreconditionedPlan(Plan):
         return bool(once and (whole or super().comparable_losses))
 
     def figures(self, reference: Reference) -> dict[str, Any]:
-        """What the discrete problem is worth, and what was made of it.
+        """What was made of the discrete problem.
 
-        ``form``; ``grid``, levels and nodes at each; ``discrete_l2re``: error of the solution of R(u) = 0, the floor
-        that L_PC can reach; ``network_to_discrete``: relative distance of the network from that solution on the grid;
-        ``applications`` of P^-1 or its transpose to the whole grid while training (direct: two for each evaluation of
-        loss and gradient, products of second order not counted); ``factor_seconds`` and the part of
-        the training time spent on refreshes; ``warnings``: of targets that were not reached.
+        ``form``; ``grid``, levels and nodes at each; ``applications`` of P^-1 or its transpose to the whole grid while
+        training (direct: two for each evaluation of loss and gradient, products of second order not counted);
+        ``factor_seconds`` and the part of the training time spent on refreshes; ``warnings``: of targets that were not
+        reached. Fitted to the discrete solution (solved), also ``discrete_l2re``: the error of that solution, in the
+        network's precision, which the network can reach; ``discrete_seconds`` that it took; ``network_to_discrete``:
+        relative distance of the network from it on the grid. The other forms have no such solution: to make one takes
+        as long as many steps, and is left to ``callbacks=conditioning``.
         """
         problem, refreshes = self.objective.problem, self.objective.refreshes
-        discrete = problem.march()
         notes = {refresh["warning"]: None for refresh in refreshes if "warning" in refresh}
-        if warning := problem.unsolved(discrete):
-            notes[warning] = None
         applications = sum(refresh.get("applications", 0.0) for refresh in refreshes)
         if isinstance(self.objective, DirectForm):
             applications = 2.0 * self.function_evaluations
-        solution = problem.interpolate(discrete.values, self.pde.evaluation_points())
         refreshing = self.seconds_per_phase.get("refresh", 0.0)
         return {
             **super().figures(reference),
             "form": self.settings.form,
             "grid": list(problem.shape),
-            "discrete_l2re": l2re(solution, reference.values),
-            "discrete_seconds": discrete.seconds,
-            "network_to_discrete": l2re(np.ravel(self.objective.values()), np.ravel(discrete.values)),
+            **self._of_solution(reference),
             "applications": applications,
             "factor_seconds": sum(refresh["factor_seconds"] for refresh in refreshes),
             "share_of_training_time": refreshing / self.seconds if self.seconds else 0.0,
             "warnings": list(notes),
             "refreshes": refreshes,
+        }
+
+    def _of_solution(self, reference: Reference) -> dict[str, float]:
+        """The figures of the discrete solution, where it is what the network was fitted to."""
+        problem, solution = self.objective.problem, self.objective.base
+        if self.settings.form != "solved" or solution is None:
+            return {}
+        return {
+            "discrete_l2re": l2re(problem.interpolate(solution, self.pde.evaluation_points()), reference.values),
+            "discrete_seconds": self.objective.refreshes[-1]["seconds"],
+            "network_to_discrete": l2re(np.ravel(self.objective.values()), np.ravel(solution)),
         }
 
 

@@ -88,7 +88,7 @@ class Coefficients(nn.Module):
 
     def values(self, names: Sequence[str]) -> Tensor:
         """The numbers themselves, (n,)."""
-        return torch.stack([self._value(name) for name in names])
+        return torch.stack([self._value(name) for name in names]) if names else self._like.new_empty(0)
 
     def _value(self, name: str) -> Tensor:
         given = self.given[name]

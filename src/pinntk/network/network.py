@@ -231,11 +231,7 @@ class Network(nn.Module):
             if record is not None:
                 record.append((h, z))
             h = activate(self._sloped(z, i), streams, self.activation) if i < last else z
-        found = h.squeeze(-1) if streams.plain else streams.readout(h, inputs)
-        if streams.coefficients:
-            values = self.coefficients.values(streams.coefficients)
-            found = torch.cat([found, values[:, None].expand(-1, found.shape[1])])
-        return found
+        return streams.readout.outputs(h, inputs, self.coefficients.values(streams.coefficients))
 
     def backpropagate(
         self, record: Sequence[tuple[Tensor, Tensor]], streams: Streams, inputs: Inputs, cotangents: Tensor
@@ -252,9 +248,8 @@ class Network(nn.Module):
             of every layer's outputs z, (S, N, m_out); and dr_i by slopes and unknown coefficients, (N, number), None
             where the network has none.
         """
-        count = len(cotangents) - len(streams.coefficients)
-        of_streams, of_coefficients = cotangents[:count], cotangents[count:]
-        found = [of_streams.unsqueeze(-1) if streams.plain else streams.readout.transposed(of_streams, inputs)]
+        back, of_coefficients = streams.readout.cotangents(cotangents, inputs)
+        found = [back]
         slopes = []
         for i in reversed(range(1, len(self.layers))):
             layer, z = self.layers[i], record[i - 1][1]

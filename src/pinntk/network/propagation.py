@@ -25,15 +25,21 @@ def activate(z: Tensor, streams: Streams, activation: Activation) -> Tensor:
     """
     if len(streams) == 1:
         return activation(z, 0)[0]
-    value, *rest = z.unbind(0)
-    d = activation(value, streams.order)
+    return torch.stack(activated(z.unbind(0), streams, activation))
+
+
+def activated(z: Sequence[Tensor], streams: Streams, activation: Activation) -> list[Tensor]:
+    """The same of a tensor for every stream, of any shape."""
+    if len(streams) == 1:
+        return activation(z[0], 0)[:1]
+    d = activation(z[0], streams.order)
     parts = [d[0]]
-    for z_s, bends in zip(rest, streams.bends, strict=True):
+    for z_s, bends in zip(z[1:], streams.bends, strict=True):
         total = d[1] * z_s
         for order, products in _by_order(bends):
             total = total + d[order] * _sum(_product(z, product, factor) for product, factor in products)
         parts.append(total)
-    return torch.stack(parts)
+    return parts
 
 
 def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, activation: Activation) -> Tensor:
@@ -60,8 +66,15 @@ def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, act
         >>> torch.allclose(activation_cotangents(z, z[0].sin(), ones, streams, activations.sin), automatic)
         True
     """
+    return torch.stack(cotangents(z.unbind(0), a, g.unbind(0), streams, activation))
+
+
+def cotangents(
+    z: Sequence[Tensor], a: Tensor, g: Sequence[Tensor], streams: Streams, activation: Activation
+) -> list[Tensor]:
+    """The same of a tensor for every stream, of any shape."""
     if len(streams) == 1:
-        return activation(z, 1, a[None])[1] * g
+        return [activation(z[0], 1, a)[1] * g[0]]
     d = activation(z[0], streams.order + 1, a)
     # Of the value: sigma^(k+1) times what sigma^(k) stands before.
     above: dict[int, list[Tensor]] = {1: [z[s] * g[s] for s in range(1, len(streams))]}
@@ -77,7 +90,7 @@ def activation_cotangents(z: Tensor, a: Tensor, g: Tensor, streams: Streams, act
     found = [_sum([d[1] * g[0], *(d[order + 1] * _sum(products) for order, products in above.items())])]
     for s in range(1, len(streams)):
         found.append(_sum([d[1] * g[s], *(d[order] * _sum(products) for order, products in beside[s].items())]))
-    return torch.stack(found)
+    return found
 
 
 def _by_order(

@@ -122,6 +122,19 @@ class Readout:
             for part in output.parts
         }
 
+    def outputs(self, h: Tensor, inputs: Inputs, values: Tensor) -> Tensor:
+        """What the last layer gives, (S, N, fields), and the values of coefficients, (n,) -> what a residual gets, by
+        `Streams.names`, (outputs + n, N)."""
+        found = h.squeeze(-1) if self.streams.plain else self(h, inputs)
+        return torch.cat([found, values[:, None].expand(-1, found.shape[1])]) if len(values) else found
+
+    def cotangents(self, of: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The way back: those of what the last layer gives, (S, N, fields), and of the coefficients at every point,
+        (n, N)."""
+        count = len(of) - len(self.streams.coefficients)
+        back = of[:count].unsqueeze(-1) if self.streams.plain else self.transposed(of[:count], inputs)
+        return back, of[count:]
+
     def __call__(self, h: Tensor, inputs: Inputs) -> Tensor:
         """(S, N, fields) to (outputs, N)."""
         found: list[Tensor | None] = [None] * len(self.streams.outputs)

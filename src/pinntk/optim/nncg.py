@@ -1,14 +1,16 @@
 """NysNewton-CG: damped Newton steps by conjugate gradients behind a Nystrom preconditioner.
 
 Rathore, Lei, Frangella, Lu, Udell, "Challenges in training PINNs: a loss landscape perspective" (ICML 2024),
-Algorithm 1; the table's GDND ends with it. Beyond the publication: a relative tolerance, a test for negative curvature,
-a line search that ends and takes finite values only, and a damping that follows the gain ratio.
+Algorithm 1; the table's GDND ends with it. Beyond the publication: the Gauss-Newton matrix in the Hessian's place,
+whose products come of the Jacobian that gives the gradient; a relative tolerance, a test for negative curvature, a line
+search that ends and takes finite values only, a damping that follows the gain ratio, and, where the rank is that of the
+whole matrix, the inverse of this matrix (`Lagged`) instead of the approximation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,8 +19,11 @@ from torch import Tensor
 
 from pinntk.common.settings import Positive, Settings
 from pinntk.optim.cg import Solution, conjugate_gradients
+from pinntk.optim.lagged import Lagged
 from pinntk.optim.nystrom import Nystrom
 from pinntk.optim.objective import Objective, Product
+from pinntk.residual.hessian import GaussNewton
+from pinntk.residual.spectra import DENSE_LIMIT, SymmetricOperator
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 POOR, GOOD = 0.25, 0.75
@@ -35,7 +40,8 @@ class NNCGSettings(Settings):
     curvature: Literal["hessian", "gauss_newton"] = "gauss_newton"
     """``J^T J``, never indefinite, and its products are cheaper; or ``hessian``."""
     rank: Count = 60
-    """Random vectors of the preconditioner."""
+    """Random vectors of the preconditioner; with ``curvature=gauss_newton`` and no fewer than there are parameters, at
+    most 5000, the matrix itself is made and inverted."""
     refresh_every: Count = 20
     """Steps between two preconditioners."""
     damping_rule: Literal["fixed", "gain"] = "gain"
@@ -92,7 +98,7 @@ class NysNewtonCG:
 
     Attributes:
         damping: mu of the next step.
-        nystrom: the preconditioner's factors; None before the first step.
+        preconditioner: None before the first step.
         steps: taken, those that failed included.
         function_evaluations: of the loss, with or without its gradient.
         hessian_products: products of the curvature with one vector.
@@ -126,7 +132,7 @@ class NysNewtonCG:
         self.settings = settings
         self.seed = seed
         self.damping = settings.damping
-        self.nystrom: Nystrom | None = None
+        self.preconditioner: Nystrom | Lagged | None = None
         self.steps = self.function_evaluations = self.hessian_products = 0
         self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
         self.failures = 0
@@ -135,7 +141,7 @@ class NysNewtonCG:
     def step(self) -> Tensor:
         """One step; the losses before it, (1 + T,)."""
         self.cg_iterations, self.step_length, self.gain_ratio = 0, 0.0, math.nan
-        losses, gradient = self.objective.gradient()
+        losses, gradient, curvature = self._model()
         self.function_evaluations += 1
         if not (losses[0].isfinite() and gradient.isfinite().all()):
             self.reason = "the loss or its gradient is not finite"
@@ -143,36 +149,53 @@ class NysNewtonCG:
             self.reason = "the gradient is zero"
         else:
             try:
-                solution = self._direction(gradient)
+                solution = self._direction(gradient, curvature())
             except FloatingPointError as error:
                 self.reason = str(error)
             else:
                 self._move(float(losses[0]), gradient, solution)
         return losses
 
-    def _direction(self, gradient: Tensor) -> Solution:
+    def _model(self) -> tuple[Tensor, Tensor, Callable[[], SymmetricOperator]]:
+        """The losses, the gradient, and what makes the curvature."""
+        objective = self.objective
+        if self.settings.curvature == "hessian":
+            losses, gradient = objective.gradient()
+            return losses, gradient, lambda: objective.curvature("hessian")
+        losses, r, jacobian = objective.jacobian()
+        return losses, jacobian.rmatvec(r), lambda: GaussNewton(jacobian, r, keep=True)
+
+    def _direction(self, gradient: Tensor, curvature: SymmetricOperator) -> Solution:
         """d, as far as conjugate gradients find it."""
         s, mu = self.settings, self.damping
-        product = self._counted(self.objective.curvature(s.curvature).matvec)
-        if self.nystrom is None or self.steps % s.refresh_every == 0:
-            generator = np.random.default_rng([self.seed, self.steps // s.refresh_every])
-            self.nystrom = Nystrom.of(
-                product, len(gradient), s.rank, generator, dtype=gradient.dtype, device=gradient.device
-            )
-        nystrom = self.nystrom
+        product = self._counted(curvature.matvec)
+        if self.preconditioner is None or self.steps % s.refresh_every == 0:
+            self.preconditioner = self._preconditioner(gradient, curvature)
+        preconditioner = self.preconditioner
         tolerance = s.tolerance
         if s.tolerance_rule == "gradient":
             tolerance = min(tolerance, math.sqrt(float(gradient.norm())))
         solution = conjugate_gradients(
             lambda v: product(v) + mu * v,
             -gradient,
-            lambda v: nystrom.precondition(v, mu),
+            lambda v: preconditioner.precondition(v, mu),
             tolerance=tolerance,
             max_iterations=s.max_cg,
-            curvature=nystrom.smallest + mu,
+            curvature=preconditioner.smallest + mu,
         )
         self.cg_iterations = solution.iterations
         return solution
+
+    def _preconditioner(self, gradient: Tensor, curvature: SymmetricOperator) -> Nystrom | Lagged:
+        """Of this step's curvature."""
+        s, size = self.settings, len(gradient)
+        if s.curvature == "gauss_newton" and size <= min(s.rank, DENSE_LIMIT):
+            self.hessian_products += size
+            return Lagged(curvature.dense())
+        generator = np.random.default_rng([self.seed, self.steps // s.refresh_every])
+        return Nystrom.of(
+            self._counted(curvature.matvec), size, s.rank, generator, dtype=gradient.dtype, device=gradient.device
+        )
 
     def _counted(self, product: Product) -> Product:
         def counted(v: Tensor) -> Tensor:
@@ -226,17 +249,21 @@ class NysNewtonCG:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides the parameters."""
-        factors = None if self.nystrom is None else (self.nystrom.U, self.nystrom.eigenvalues)
-        return {"nystrom": factors, **{name: getattr(self, name) for name in self._SAVED}}
+        known = self.preconditioner
+        factors = (known.U, known.eigenvalues) if isinstance(known, Nystrom) else None
+        lagged = (known.matrix, known.mu) if isinstance(known, Lagged) else None
+        return {"nystrom": factors, "lagged": lagged, **{name: getattr(self, name) for name in self._SAVED}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken; the parameters are the objective's affair."""
         for name in self._SAVED:
             setattr(self, name, state[name])
-        self.nystrom = None
-        if state["nystrom"] is not None:
-            theta = self.objective.parameters()
-            U, eigenvalues = (factor.to(theta) for factor in state["nystrom"])
-            if len(U) != len(theta):
-                raise ValueError(f"nystrom: came factors of {len(U)} parameters; needed is {len(theta)}")
-            self.nystrom = Nystrom(U, eigenvalues)
+        theta = self.objective.parameters()
+        self.preconditioner = None
+        for name in ("nystrom", "lagged"):
+            if state.get(name) is not None:  # a checkpoint from before `Lagged` does not know of it
+                first, second = state[name]
+                if len(first) != len(theta):
+                    raise ValueError(f"{name}: came factors of {len(first)} parameters; needed is {len(theta)}")
+                first = first.to(theta)
+                self.preconditioner = Lagged(first, second) if name == "lagged" else Nystrom(first, second.to(theta))

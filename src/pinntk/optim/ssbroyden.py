@@ -6,7 +6,8 @@ Methods Softw. 20, 2005), after Al-Baali, "Numerical experience with a class of 
 their code (github.com/jorgeurban/self_scaled_algorithms_pinns, "SSBroyden2" without initial scaling): phi, tau and H
 agree to rounding. What is around them differs: there H starts as the identity and the first trial step has length 1, an
 update is made for ``y^T s < 0`` too, and the line search, with the same constants, is MINPACK's with SciPy's to fall
-back on; where both fail the method ends. For some thousand parameters: the matrix has P^2 entries.
+back on; where both fail the method ends. For some thousand parameters: the matrix has P^2 entries, which one iteration
+reads once (`UpdatedMatrix`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from pinntk.common.settings import Settings
 from pinntk.optim.objective import Objective, Point
+from pinntk.optim.updated import Update, UpdatedMatrix
 
 
 class SSBroydenSettings(Settings):
@@ -51,12 +53,17 @@ class SSBroyden:
     gradient's 1-norm at the start), and where it is that already, the optimiser is stuck. theta only ever moves to a
     lower loss.
 
+    An iteration multiplies with H once, for ``H g'`` with the gradient g' at its end: then ``H y = H g' - H g`` with
+    the ``H g`` that made the direction, and the updated H's product with g', the next direction, follows from ``H g'``
+    and the update's vectors. Nothing is handed on for longer than an iteration, so that rounding errors do not
+    pile up, and little cancels: by the second Wolfe condition ``|H y| >= (1 - c2) |H g|`` in the norm of H^-1.
+
     Args:
         objective: loss and gradient. Call ``renew`` when it has changed (fresh points).
         settings: see there.
 
     Attributes:
-        inverse: H, (P, P); None for a multiple of the identity.
+        inverse: H; None for a multiple of the identity.
         step_length: t of the last step; 0 where there was none.
         resets: of H.
         reason: why the optimiser is stuck, in words; empty where it is not.
@@ -67,9 +74,11 @@ class SSBroyden:
     def __init__(self, objective: Objective, settings: SSBroydenSettings) -> None:
         self.objective = objective
         self.settings = settings
-        self.inverse: Tensor | None = None
+        self.inverse: UpdatedMatrix | None = None
         self.step_length, self.resets, self.reason = 0.0, 0, ""
         self._now: Point | None = None
+        self._product: Tensor | None = None
+        """H times the gradient of ``_now``, where it is known."""
         self._multiple: float | None = None
         """Of the identity, where that stands for H."""
         self._before: float | None = None
@@ -77,7 +86,7 @@ class SSBroyden:
 
     def renew(self) -> None:
         """The objective has changed: what is known of the loss here is forgotten, H is not."""
-        self._now, self._before = None, None
+        self._now, self._product, self._before = None, None, None
 
     def step(self) -> Tensor:
         """One step; the losses before it, (1 + T,)."""
@@ -86,7 +95,8 @@ class SSBroyden:
             self.reason = "the loss or its gradient is not finite"
             return now.losses
         if self.inverse is not None:
-            direction = -(self.inverse @ now.gradient)
+            product = self.inverse @ now.gradient if self._product is None else self._product
+            direction = -product
         else:
             multiple = self._multiple or 1 / max(float(now.gradient.abs().sum()), 1.0)
             direction = -multiple * now.gradient
@@ -95,7 +105,7 @@ class SSBroyden:
         if found is None:
             self.step_length = 0.0
             self.objective.assign(now.theta)
-            self._now, self._before = now, None
+            self._now, self._product, self._before = now, None, None
             if self.inverse is None:
                 self.reason = "the line search finds no lower loss"
             else:
@@ -103,7 +113,7 @@ class SSBroyden:
             return now.losses
         self.step_length, then = found
         self.objective.assign(then.theta)
-        self._update(then.theta - now.theta, then.gradient - now.gradient, -self.step_length * now.gradient)
+        self._learn(now, then, -direction)
         self._now, self._before = then, now.loss
         return now.losses
 
@@ -143,30 +153,32 @@ class SSBroyden:
             return float(t), lower[float(t)]
         return min(lower.items(), key=lambda item: item[1].loss) if lower else None
 
-    def _update(self, s: Tensor, y: Tensor, Bs: Tensor) -> None:
-        """The formula; ``Bs`` is ``H^-1 s``, known because s is a multiple of H times the gradient."""
+    def _learn(self, now: Point, then: Point, Hg: Tensor) -> None:
+        """The next H, and its product with the gradient; ``Hg`` is that of H with the gradient of ``now``."""
+        s, y = then.theta - now.theta, then.gradient - now.gradient
         ys = float(y @ s)
+        self._product = None
         if ys <= 0:  # only where the second Wolfe condition was not met
             return
-        self._multiple = ys / float(y @ y)
+        multiple = self._multiple = ys / float(y @ y)
+        Bs = -self.step_length * now.gradient  # H^-1 s
         if self.inverse is None:
-            self.inverse = torch.eye(len(s), dtype=s.dtype, device=s.device) * self._multiple
-            Bs = s / self._multiple
-        Hy = self.inverse @ y
-        yHy = float(y @ Hy)
-        if not yHy > 0:  # rounding has eaten H's smallest eigenvalues
+            self.inverse = UpdatedMatrix(torch.eye(len(s), dtype=s.dtype, device=s.device) * multiple)
+            Hg, Bs = multiple * now.gradient, s / multiple
+        product = self.inverse @ then.gradient
+        update = broyden_update(s, y, Bs, product - Hg)
+        if update is None:  # rounding has eaten H's smallest eigenvalues
             self.inverse, self.resets = None, self.resets + 1
             return
-        phi, tau = coefficients(b=float(s @ Bs) / ys, h=yHy / ys, size=len(s))
-        v = math.sqrt(yHy) * (s / ys - Hy / yHy)
-        left = torch.stack([Hy * (-1 / (yHy * tau)), v * (phi / tau), s / ys], dim=1)
-        self.inverse.addmm_(left, torch.stack([Hy, v, s]), beta=1 / tau)
+        self.inverse.add(update)
+        self._product = update.product(then.gradient, product)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides the parameters."""
         return {
             **{name: getattr(self, name) for name in self._SAVED},
-            "inverse": self.inverse,
+            "inverse": None if self.inverse is None else self.inverse.state(),
+            "product": self._product,
             "now": None if self._now is None else self._now.tensors,
         }
 
@@ -175,8 +187,40 @@ class SSBroyden:
         for name in self._SAVED:
             setattr(self, name, state[name])
         theta = self.objective.parameters()
-        self.inverse = None if state["inverse"] is None else state["inverse"].to(theta)
+        inverse, product = state["inverse"], state.get("product")
+        if isinstance(inverse, Tensor):  # of a checkpoint from before `UpdatedMatrix`
+            self.inverse = UpdatedMatrix(inverse.to(theta))
+        else:
+            self.inverse = None if inverse is None else UpdatedMatrix.of(inverse, theta)
+        self._product = None if product is None else product.to(theta)
         self._now = None if state["now"] is None else Point(*(x.to(theta) for x in state["now"]))
+
+
+def broyden_update(s: Tensor, y: Tensor, Bs: Tensor, Hy: Tensor) -> Update | None:
+    """The formula of `SSBroyden`, v being a sum of s and ``H y``; None where ``y^T H y`` is not positive.
+
+    Example::
+
+        >>> from pinntk.optim.updated import UpdatedMatrix
+        >>> s, y = torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0])
+        >>> H = UpdatedMatrix(torch.eye(2))
+        >>> H.add(broyden_update(s, y, s, y))
+        >>> (H @ y).tolist()  # the secant equation
+        [1.0, 0.0]
+
+    Args:
+        s, y: changes of the parameters and of the gradient, (P,), with ``y^T s > 0``.
+        Bs: ``H^-1 s``, (P,).
+        Hy: ``H y``, (P,).
+    """
+    ys, yHy = float(y @ s), float(y @ Hy)
+    if not yHy > 0:
+        return None
+    phi, tau = coefficients(b=float(s @ Bs) / ys, h=yHy / ys, size=len(s))
+    right = torch.stack([Hy, s])
+    of_both = -phi / tau / ys  # one after the other: a product of two of them may be too small to be a number
+    core = [[(phi - 1) / tau / yHy, of_both], [of_both, (1 + phi / tau * yHy / ys) / ys]]
+    return Update(tau, right.new_tensor(core) @ right, right)
 
 
 def coefficients(b: float, h: float, size: int) -> tuple[float, float]:

@@ -9,11 +9,9 @@ refuse with a `ValueError` where it is too large. All arrays are float64.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -21,7 +19,8 @@ import numpy.typing as npt
 from scipy.fft import dstn
 
 from pinntk.common.arrays import Array
-from pinntk.common.files import write_atomically
+from pinntk.common.doing import doing
+from pinntk.common.files import cache_folder, write_atomically
 
 BURGERS_AGREEMENT = 1e-11  # two successive rules must agree to this, absolute, at every point
 BURGERS_MAX_NODES = 16_384
@@ -247,8 +246,10 @@ def _march(
 
     u = np.outer(np.sin(4 * np.pi * x), np.sin(3 * np.pi * y))
     saved = np.empty((outputs.size, *u.shape))
-    done = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller tests for non-finite values
+    done = n = 0
+    what = f"computes the reference of heat2d on {cells} x {cells} cells"
+    # The caller tests for non-finite values.
+    with np.errstate(over="ignore", invalid="ignore"), doing(what, lambda: f"step {n} of {outputs[-1]}"):
         for i, number in enumerate(outputs):
             for n in range(done, int(number)):
                 t = n * step
@@ -276,10 +277,8 @@ def _cached(
 ) -> dict[str, Array]:
     """The arrays `names` of `compute()`, from the cache where it holds this key. A cache that fails only costs time."""
     try:
-        chosen = os.environ.get("PINNTK_CACHE")
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(chosen or f"{base}/pinntk").expanduser()
-    except RuntimeError:  # no home folder
+        folder = cache_folder()
+    except OSError:
         return compute()
     path = folder / f"{name}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     # A damaged archive raises almost anything, from zip, zlib or numpy's header parser; recomputing is always right.

@@ -48,8 +48,19 @@ class LayerFactors:
     @cached_property
     def dense(self) -> Tensor:
         """The rows' entries for weights (row-major) and biases, (N, m_out (m_in + 1)); kept once asked for."""
-        weights = torch.einsum("sno,sni->noi", self.cotangents, self.inputs) * self.scale
-        return torch.cat([weights.flatten(1), self.bias], dim=1)
+        made = self.inputs.new_empty(self.inputs.shape[1], self.size)
+        self.write(made)
+        return made
+
+    def write(self, out: Tensor) -> None:
+        """Put these entries into a matrix, (N, size)."""
+        m_out, m_in = self.cotangents.shape[2], self.inputs.shape[2]
+        weights = out[:, : m_out * m_in].unflatten(1, (m_out, m_in))
+        scaled = self.cotangents if self.scale == 1 else self.cotangents * self.scale
+        torch.mul(scaled[0, :, :, None], self.inputs[0, :, None], out=weights)
+        for d, h in zip(scaled[1:], self.inputs[1:], strict=True):
+            weights.addcmul_(d[:, :, None], h[:, None])
+        out[:, m_out * m_in :] = self.bias
 
     def times(self, v: Tensor) -> Tensor:
         """The rows times a direction: (size,) to (N,)."""
@@ -88,6 +99,10 @@ class ColumnFactors:
     def size(self) -> int:
         """Number of these parameters."""
         return self.dense.shape[1]
+
+    def write(self, out: Tensor) -> None:
+        """Put them into a matrix, (N, size)."""
+        out[:] = self.dense
 
     @property
     def extent(self) -> tuple[int, int]:

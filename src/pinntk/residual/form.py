@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pinntk.residual.hessian import KEEP, Hessian
-from pinntk.residual.loss import BlockedLoss, blocks
+from pinntk.residual.loss import BlockedLoss, Way, blocks
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.objective import LeastSquares
 from pinntk.residual.residuals import Batch, Normalization, Residuals
@@ -64,12 +64,13 @@ class ResidualForm(LeastSquares):
         self.functions, self.points, self.weighting = residuals, points, weighting
         self._batches = batches
         self.draw: int | None = None
-        self._blocked = BlockedLoss(residuals, normalization, compile=False)
+        self._blocked = BlockedLoss(residuals, normalization, way="plain")
         self._due = False
         self.last_traces: Tensor | None = None
 
-    def place(self, compile: bool) -> None:
-        self._blocked = BlockedLoss(self.functions, self.normalization, compile=compile)
+    def place(self, way: Way) -> None:
+        self._blocked = BlockedLoss(self.functions, self.normalization, way=way)
+        self.way, self.reason = self._blocked.way, self._blocked.reason
         if self.points is not None:
             self._batches = None  # those of another device, perhaps
 

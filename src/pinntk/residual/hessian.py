@@ -11,6 +11,7 @@ Jacobian. None makes a matrix of all parameters unless asked to by ``dense``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
@@ -18,7 +19,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from pinntk.residual.ntk import Jacobian
+from pinntk.residual.ntk import FactoredJacobian, Jacobian
 from pinntk.residual.spectra import SymmetricOperator, norm
 
 Curvature = Literal["hessian", "gauss_newton", "remainder"]
@@ -32,6 +33,8 @@ BLOCK = 8
 matrices, where the factors would be read once per column."""
 DENSE_ROWS = 2**26
 """Entries of J up to which its rows are made: 512 MB in float64."""
+COLUMNS = 256
+"""Of ``J^T J``, computed at once."""
 
 
 class Hessian(SymmetricOperator):
@@ -81,25 +84,47 @@ class GaussNewton(SymmetricOperator):
     Args:
         jacobian: J, (N, P).
         like: one of the parameters, for dtype and device.
+        keep: the rows of J where they are cheap, for many products with single vectors: they are read in a third of the
+            time that the factors take, and made in that of about three products.
+
+    Example::
+
+        >>> from pinntk.residual.factors import ColumnFactors
+        >>> from pinntk.residual.ntk import FactoredJacobian
+        >>> J = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+        >>> product = GaussNewton(FactoredJacobian(2, {"r": [ColumnFactors(J)]}), J)
+        >>> (product @ torch.tensor([1.0, 1.0])).tolist(), product.dense().tolist()
+        ([3.0, 15.0], [[1.0, 2.0], [2.0, 13.0]])
     """
 
-    def __init__(self, jacobian: Jacobian, like: Tensor) -> None:
+    def __init__(self, jacobian: Jacobian, like: Tensor, keep: bool = False) -> None:
         super().__init__(like, jacobian.shape[1])
         self.jacobian = jacobian
+        cheap = isinstance(jacobian, FactoredJacobian) and math.prod(jacobian.shape) <= DENSE_ROWS
+        self._kept = jacobian.dense() if keep and cheap else None
 
     def _product(self, v: Tensor) -> Tensor:
+        if self._kept is not None:
+            return self._kept.T @ (self._kept @ v)
         return self.jacobian.rmatvec(self.jacobian.matvec(v))
 
     def _products(self, columns: Tensor) -> Tensor:
-        rows, parameters = self.jacobian.shape
-        if columns.shape[1] < BLOCK or rows * parameters > DENSE_ROWS:
+        if columns.shape[1] < BLOCK or math.prod(self.jacobian.shape) > DENSE_ROWS:
             return super()._products(columns)
-        dense = self.jacobian.dense()
-        return dense.T @ (dense @ columns)
+        rows = self._rows()
+        return rows.T @ (rows @ columns)
+
+    def _rows(self) -> Tensor:
+        return self.jacobian.dense() if self._kept is None else self._kept
 
     def _dense(self) -> Tensor:
-        rows = self.jacobian.dense()
-        return rows.T @ rows
+        rows, size = self._rows(), self.shape[0]
+        made = rows.new_empty(self.shape)
+        for start in range(0, size, COLUMNS):  # what is above the diagonal is below it, too
+            end = min(start + COLUMNS, size)
+            made[start:end, :end] = rows[:, start:end].T @ rows[:, :end]
+            made[:start, start:end] = made[start:end, :start].T
+        return made
 
 
 @dataclass(frozen=True)

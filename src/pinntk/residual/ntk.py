@@ -137,7 +137,12 @@ class FactoredJacobian:
 
     def dense(self) -> Tensor:
         """J itself, (N, P)."""
-        return torch.cat([torch.cat([block.dense for block in blocks], dim=1) for blocks in self.factors.values()])
+        first = self.factors[self.names[0]][0]
+        made = first.rows(slice(0, 0)).squares().new_empty(self.shape)
+        for name, blocks in self.factors.items():
+            for block, part in zip(blocks, made[self.slices[name]].split(self._sizes, dim=1), strict=True):
+                block.write(part)
+        return made
 
     def row_blocks(self, rows: int) -> Iterator[tuple[str, Tensor]]:
         """J so many rows at a time, with the term that they are of: (rows, P)."""
@@ -208,14 +213,7 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
     stacked = network.propagate(batch.inputs, streams, record)
     pair = 2 if residuals.region_of[region].pairs else 1
     found = {}
-    for term, fields in zip(residuals.terms_of[region], batch.fields, strict=True):
-
-        def evaluate(stacked: Tensor, term: Term = term, fields: tuple[Tensor, ...] = fields) -> tuple[Tensor, Tensor]:
-            values = dict(zip(streams.names, stacked.unbind(), strict=True))
-            r = term.residual({name: values[name] for name in term.names}, *fields)
-            return r.sum(), r
-
-        cotangents, r = gradient_of(evaluate, stacked)
+    for name, (cotangents, r) in cotangents_by_term(residuals, region, batch, stacked).items():
         layers, columns = network.backpropagate(record, streams, batch.inputs, cotangents)
         blocks: list[Factors] = [
             LayerFactors(_by_row(h, pair), _by_row(d, pair), scale, pair)
@@ -223,7 +221,31 @@ def factor_region(residuals: Residuals, region: str, batch: Batch) -> dict[str, 
         ]
         if columns is not None:
             blocks.append(ColumnFactors(columns.view(pair, -1, columns.shape[1]).sum(0)))
-        found[term.name] = TermFactors(r, blocks)
+        found[name] = TermFactors(r, blocks)
+    return found
+
+
+def cotangents_by_term(
+    residuals: Residuals, region: str, batch: Batch, stacked: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of a region's terms by name: ``dr_i/d(output at point i)``, (outputs, N), and the residuals r.
+
+    Args:
+        residuals: the residual function.
+        region: which.
+        batch: its points.
+        stacked: the outputs of its streams there, (outputs, N).
+    """
+    names = residuals.streams_of[region].names
+    found = {}
+    for term, fields in zip(residuals.terms_of[region], batch.fields, strict=True):
+
+        def evaluate(stacked: Tensor, term: Term = term, fields: tuple[Tensor, ...] = fields) -> tuple[Tensor, Tensor]:
+            values = dict(zip(names, stacked.unbind(), strict=True))
+            r = term.residual({name: values[name] for name in term.names}, *fields)
+            return r.sum(), r
+
+        found[term.name] = gradient_of(evaluate, stacked)
     return found
 
 

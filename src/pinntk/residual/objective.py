@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pinntk.network import Network
 from pinntk.residual.hessian import Curvature, GaussNewton, Hessian
+from pinntk.residual.loss import Way
 from pinntk.residual.ntk import Jacobian
 from pinntk.residual.residuals import Normalization, term_losses
 from pinntk.residual.spectra import SymmetricOperator
@@ -46,6 +47,8 @@ class LeastSquares(ABC):
         evaluations: of loss, gradient, residuals or Jacobian so far.
         version: how often it has become another function of theta.
         lambdas: factors of Algorithm 1 on the fixed ones, (T,); 1 without it.
+        way: how loss and gradient are computed (`pinntk.residual.loss`).
+        reason: why it is not the way that was asked for; empty where it is.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class LeastSquares(ABC):
         self.evaluations = self.version = 0
         self.lambdas: Tensor | None = None
         self._weights: Tensor | None = None
+        self.way: Way = "plain"
+        self.reason = ""
 
     # --- what one of them writes --------------------------------------------------------------------------------------
 
@@ -92,13 +97,13 @@ class LeastSquares(ABC):
         """Renew what takes long to make: linearisations, targets."""
         return
 
-    def place(self, compile: bool) -> None:
-        """Get ready on the network's device, with torch.compile or without."""
-        return
+    def place(self, way: Way) -> None:
+        """Get ready on the network's device, to compute in this way, or in another where this one cannot be."""
+        self.way = way
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs besides the parameters."""
-        return {"version": self.version, "lambdas": self.lambdas}
+        return {"version": self.version, "lambdas": self.lambdas, "way": self.way}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput, show
 from pinntk.methods import Method
 from pinntk.network import NetworkSettings
@@ -26,7 +27,8 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
         BadInput: it cannot be read or is not one of ours.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with doing(f"reads {path}"):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         complete = {"state_dict", "pinntk"} <= checkpoint.keys() and "iteration" in checkpoint["pinntk"]
     except Exception as error:  # a broken file can raise anything
         text = str(error).split("\n")[0]

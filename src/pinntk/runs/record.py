@@ -72,7 +72,9 @@ def describe(
         "device": torch.cuda.get_device_name() if settings.accelerator == "gpu" else "cpu",
         "precision": settings.precision,
         "threads": settings.cores,
-        "compiled": method.compiled,
+        "compiled": method.objective.way in ("fused_compiled", "compiled"),
+        "step": method.objective.way,
+        **({"step_reason": method.objective.reason} if method.objective.reason else {}),
         "versions": versions(),
         "git": git_revision(),
         "fingerprint": fingerprint(*settings.code),
@@ -167,6 +169,7 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     if "discrete_l2re" in found:
         floor = _error(found["discrete_l2re"], "not known")
         lines.append(f"discrete    {floor} (error of the discrete solution itself)")
+    if "form" in found:
         lines.append(f"form        {FORMS[found['form']]}, {found['applications']:.4g} applications of P^-1")
         lines += [f"warning     {warning}" for warning in found["warnings"]]
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]

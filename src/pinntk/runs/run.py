@@ -7,7 +7,6 @@ it ends with the same parameters, bit for bit in float64 on a CPU, as if it had 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -17,14 +16,17 @@ import pytorch_lightning as pl
 import torch
 
 from pinntk.callbacks import ErrorAgainstReference, Estimates, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.discrete.preconditioner import PreconditionerError
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.network import DTYPES
+from pinntk.network.fused.library import COMPILERS, compiler
 from pinntk.pdes import declaration
 from pinntk.pdes.declaration import reference_of
 from pinntk.pdes.references import Reference
+from pinntk.residual.loss import Way
 from pinntk.runs import room
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.elsewhere import trained_elsewhere
@@ -35,8 +37,10 @@ from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
 from pinntk.runs.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
-COMPILE_PAYS_FROM = 2000
-"""Iterations from which the seconds of compiling (3 to 20, cold) are earned back."""
+FUSING_PAYS_FROM = 100
+"""Iterations from which fused kernels are used; the first run with an equation builds them, in 5 to 10 seconds."""
+COMPILING_PAYS_FROM = 2000
+"""Iterations from which the seconds that torch takes to compile (3 to 20, cold) are earned back."""
 
 ACCEPT = "accept_edits=true to take it all the same"
 
@@ -55,7 +59,8 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
         BadInput: the configuration, a checkpoint or the output folder cannot be used; nothing has been overwritten.
     """
     started = time.monotonic()
-    settings = RunSettings.read(config)
+    with doing("checks the settings"):
+        settings = RunSettings.read(config)
     folder = RunFolder(settings.folder())
     result = _ended(settings, folder)
     wanted = news(settings, folder, result)
@@ -142,23 +147,26 @@ def _train(
 ) -> int:
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
-    method = settings.build()
+    with doing("makes network and points"):
+        method = settings.build()
     iteration = _prepare(settings, config, folder, method)
-    method.compiled, reason = decide_compile(settings.compile, method.total_iterations)
+    method.way, reason = decide_way(settings.compile, method.total_iterations)
     if reason:
         say(reason)
 
     loggers = instances(settings, "logger", folder, iteration or 0)
     result = None
     try:
-        for logger in loggers.values():
-            logger.log_hyperparams({**config, "threads": settings.cores})
+        for name, logger in loggers.items():
+            with doing(f"starts logger.{name}"):
+                logger.log_hyperparams({**config, "threads": settings.cores})
         result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
         return code
     finally:
         for logger in loggers.values():
             if isinstance(logger, Concludes):
-                logger.conclude(result)
+                with doing(f"concludes {type(logger).__name__}"):
+                    logger.conclude(result)
 
 
 def _fit(
@@ -198,7 +206,8 @@ def _fit(
         failure = str(error_in_training)
 
     status = "failed" if failure else "completed" if method.finished else "interrupted"
-    result = describe(settings, method, reference, status=status, reason=failure)
+    with doing("evaluates the trained network"):
+        result = describe(settings, method, reference, status=status, reason=failure)
     result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
     if error.l2re_by_field:
         result["l2re_by_field"] = error.l2re_by_field
@@ -245,18 +254,19 @@ def _prepare(settings: RunSettings, config: dict[str, Any], folder: RunFolder, m
     return None
 
 
-def decide_compile(setting: object, iterations: int) -> tuple[bool, str | None]:
-    """Whether to use torch.compile, and a line for the user where ``auto`` says no.
+def decide_way(setting: object, iterations: int) -> tuple[Way, str | None]:
+    """How loss and gradient are to be computed (`pinntk.residual.loss`), and a line where it is slower than could be.
 
     Args:
-        setting: "auto", True or False.
+        setting: "auto", True or False, of ``compile``.
         iterations: of the whole run, so that a resumed run decides as the uninterrupted one would.
     """
-    if setting != "auto":
-        return bool(setting), None
-    compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
-    if not any(shutil.which(compiler) for compiler in compilers):
-        return False, f"not compiling: no C++ compiler here ({', '.join(compilers)})"
-    if iterations < COMPILE_PAYS_FROM:
-        return False, f"not compiling: it pays from {COMPILE_PAYS_FROM} iterations on, this run has {iterations}"
-    return True, None
+    if setting is False:
+        return "plain", None
+    if setting is True:
+        return "fused_compiled", None
+    if compiler() is None:
+        return "plain", f"not compiling: no C++ compiler here ({os.environ.get('CXX') or ', '.join(COMPILERS)})"
+    if iterations < FUSING_PAYS_FROM:
+        return "plain", f"not compiling: it pays from {FUSING_PAYS_FROM} iterations on, this run has {iterations}"
+    return "fused_compiled" if iterations >= COMPILING_PAYS_FROM else "fused", None

@@ -15,6 +15,7 @@ from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from pinntk.callbacks import Measurement
+from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.methods import Method
 from pinntk.runs.folder import RunFolder
@@ -57,7 +58,8 @@ def instances(
         spec = specs[name]
         filled = {key: known.get(value, value) if isinstance(value, str) else value for key, value in spec.items()}
         try:
-            objects[name] = instantiate(filled)
+            with doing(f"makes {group}.{name}"):
+                objects[name] = instantiate(filled)
         except InstantiationException as error:
             text = str(error.__cause__ or error).split("\n")[0]
             raise BadInput(f"{group}.{name}: {spec['_target_']} cannot be made: {text}") from error

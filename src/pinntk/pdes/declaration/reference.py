@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.common.doing import doing
 from pinntk.pdes.base import PDE
 from pinntk.pdes.declaration.faults import Fault, called, kind
 from pinntk.pdes.reference_file import PartialReference
@@ -28,7 +29,8 @@ def reference_of(pde: PDE) -> Reference | None:
         ValueError: there is none relative to which an error can be stated.
     """
     try:
-        found = called(pde, "reference()", pde.reference)
+        with doing(f"computes or reads the reference of {pde.name}"):
+            found = called(pde, "reference()", pde.reference)
         if found is None:
             return None
         if not isinstance(found, Reference):
