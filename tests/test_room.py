@@ -188,6 +188,7 @@ MEASURED = {
     "ssbroyden": "method=ssbroyden width=86 network.depth=2 method.adam.steps=2 method.ssbroyden.steps=4",
     "kernel": f"{NG}=kernel width=30 points.interior=5000 points.initial=10 points.boundary=10",
     "parameters": f"{NG}=parameters width=40 points.interior=8000 points.initial=10 points.boundary=10",
+    "orthogonal": f"{NG}=orthogonal width=40 points.interior=5000 points.initial=10 points.boundary=10",
     "iterative": f"{NG}=iterative {CG} width=100 points.interior=20000",
     "nncg": f"{NNCG}}}}}] width=60 points.interior=30000",
     "nncg_hessian": f"{NNCG},curvature:hessian}}}}] width=60 points.interior=20000",
