@@ -56,7 +56,8 @@ import sys
 from pathlib import Path
 from pinntk.launch import launchers
 from pinntk.launch.devices import Device
-launchers.visible_devices = lambda: [Device("0", Path(sys.argv[1]))]
+lock = Path(sys.argv[1])  # now: Hydra changes the words
+launchers.visible_devices = lambda: [Device("0", lock)]
 from pinntk.launch.cli import main
 sys.exit(main(sys.argv[2:]))
 """

@@ -1,15 +1,15 @@
 """Seconds and memory of the expensive parts, against the number of points and of parameters, with fitted exponents.
 
-    step     one training step of ``adam``: loss, gradient, update
+    step     one training step of ``adam``, by the fused kernel where one can be built: loss, gradient, update
     kernel   ``J J^T`` from the factored Jacobian
     newton   one Gauss-Newton step: the Jacobian's rows, ``J^T J`` and its Cholesky factors
     broyden  one step of self-scaled Broyden on a quadratic: its matrix alone, for which points do not count
 
-On burgers, three hidden layers, double precision, not compiled. Along one axis the other stays: `POINTS`, `WIDTH`.
+On burgers, three hidden layers, double precision. Along one axis the other stays: `POINTS`, `WIDTH`.
 Every cell is a process of its own, so that its peak is its own; memory is that peak less what the process had before.
-The shortest of as many repetitions as fit into a few seconds counts, on
-one thread in seconds of the processor. A cell that the cells before it foretell to take
-more than ``--seconds`` or ``--memory`` is not run, and what it would need is said instead.
+The shortest of as many repetitions as fit into a few seconds counts, on one thread in seconds of the processor. A cell
+that the cells before it foretell to take more than ``--seconds`` or ``--memory`` is not run, and what it would need is
+said instead.
 
     python benchmarks/growth.py                       # what is missing in results/growth/growth.json; table and picture
     python benchmarks/growth.py --stop-after 170      # no new cell after so many seconds; the same command goes on
@@ -124,7 +124,7 @@ def work_of(cell: Cell) -> tuple[Callable[[], object], int, int]:
     counts = PointSettings(interior=points, initial=points // 10, boundary=points // 10)
     shape = NetworkSettings(width=width, depth=DEPTH)
     method = AdamMethod(Burgers(), shape, counts, AdamMethod.Settings(steps=10**9, log_every=1), compile=False)
-    method.objective.place("plain")
+    method.objective.place("fused")
     method.start(None)
     batches, rows = method.batches(), points + 2 * (points // 10)
 
@@ -308,7 +308,7 @@ def table(record: dict[str, Any]) -> str:
         "    python benchmarks/growth.py",
         "",
         f"{about['processor']}, {about['threads']} thread(s), torch {about['torch']}.",
-        f"Burgers, {DEPTH} hidden layers, double precision, not compiled; against points with width {WIDTH}, against",
+        f"Burgers, {DEPTH} hidden layers, double precision; against points with width {WIDTH}, against",
         f"parameters with {POINTS:,} interior points (and a tenth as many initial, and on the boundary). Memory: the",
         "peak of a cell's own process less what it had before.",
         "",

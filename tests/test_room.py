@@ -188,17 +188,19 @@ MEASURED = {
     "ssbroyden": "method=ssbroyden width=86 network.depth=2 method.adam.steps=2 method.ssbroyden.steps=4",
     "kernel": f"{NG}=kernel width=30 points.interior=5000 points.initial=10 points.boundary=10",
     "parameters": f"{NG}=parameters width=40 points.interior=8000 points.initial=10 points.boundary=10",
+    "orthogonal": f"{NG}=orthogonal width=40 points.interior=5000 points.initial=10 points.boundary=10",
     "iterative": f"{NG}=iterative {CG} width=100 points.interior=20000",
     "nncg": f"{NNCG}}}}}] width=60 points.interior=30000",
     "nncg_hessian": f"{NNCG},curvature:hessian}}}}] width=60 points.interior=20000",
-    "newton": "method=plan method.phases=[{newton:{steps:2}}] width=68 network.depth=2",
+    "newton": "method=plan method.phases=[{newton:{steps:2}}] width=58 network.depth=2 points.interior=20",
     "lbfgs": "method=plan method.phases=[{lbfgs:{steps:110}}] width=500 points.interior=50",
     "network": "method=adam width=3000 method.steps=2 points.interior=50",
     "direct": "method=pcpinn_ng method.form=direct width=25 method.adam.steps=2 method.natural_gradient.steps=2",
     "ntk_drift": "method=adam method.steps=2 width=10 callbacks=ntk_drift callbacks.ntk_drift.interior=5000",
     "ntk_forecast": "method=adam method.steps=2 width=10 callbacks=ntk_forecast callbacks.ntk_forecast.interior=4500"
     " callbacks.ntk_forecast.steps=20",
-    "hessian_norm": "method=adam method.steps=2 width=900 callbacks=hessian_norm",
+    "hessian_norm": "method=adam method.steps=2 width=500 callbacks=hessian_norm callbacks.hessian_norm.interior=1500"
+    " callbacks.hessian_norm.whole=false callbacks.hessian_norm.tolerance=0.5",
 }
 
 

@@ -106,8 +106,8 @@ class Extent:
 
     @property
     def made(self) -> int:
-        """Of J while its rows are put together: those of the layers, of a term, and all; ``solved``: once more."""
-        return (4 if self.solved else 3) * self.dense
+        """Of J while its rows are put together; ``solved``: those of J_u, of parts, and of all."""
+        return (3 if self.solved else 1) * self.dense
 
     @property
     def factors(self) -> int:

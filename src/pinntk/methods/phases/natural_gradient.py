@@ -20,19 +20,25 @@ class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):
     def need(self, extent: Extent) -> Need:
         """J in factors, and by the solver, n being N or P: ``4 n^2`` numbers for the matrix, the damped one, its
         Cholesky factors and their copy; ``kernel`` the rows of J that its products take; ``parameters`` its
-        rows while they are put together, or beside the matrices; ``iterative`` ``6 k P`` for k vectors."""
+        rows while they are put together, or beside the matrix; ``orthogonal`` those, a copy with r and its factors, and
+        twice two matrices of the smaller of N and P for a damping; ``iterative`` ``6 k P`` for k vectors."""
         rows, parameters = extent.rows, extent.parameters
         way = chosen_way((rows, parameters), self.dense_limit) if self.solver == "auto" else self.solver
         if way == "kernel":
             what, size = f"a kernel of {rows:,}^2 numbers", extent.short_rows + 4 * extent.matrix(rows, rows)
         elif way == "parameters":
             what = f"a Jacobian of {rows:,} by {parameters:,} numbers and a matrix of {parameters:,}^2"
-            size = max(extent.made, extent.dense + 4 * extent.matrix(parameters, parameters))
+            square = extent.matrix(parameters, parameters)
+            size = max(extent.made, extent.dense + square, 4 * square)
+        elif way == "orthogonal":
+            small = min(rows, parameters)
+            what = f"a Jacobian of {rows:,} by {parameters:,} numbers and its factors"
+            size = max(extent.made, 3 * extent.dense + 4 * extent.matrix(small, small))
         else:
             what = f"the factors of {rows:,} residuals by {parameters:,} parameters"
             size = 6 * extent.matrix(min(self.rank, parameters), parameters)
         instead = "" if way == "iterative" else "solver=iterative"
-        many = way == "parameters" or (way == "iterative" and size > extent.factors)
+        many = way in ("parameters", "orthogonal") or (way == "iterative" and size > extent.factors)
         by: Literal["parameters", "rows"] = "parameters" if many else "rows"
         return Need(f"the natural gradient takes {what}", size + extent.factors, by, instead)
 

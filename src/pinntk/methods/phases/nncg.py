@@ -19,8 +19,9 @@ class NNCGPhaseSettings(NNCGSettings, PhaseSettings):
     resample_every: Resample = None
 
     def need(self, extent: Extent) -> Need:
-        """``6 k P`` numbers for k vectors of the preconditioner, and J: with ``gauss_newton`` its factors, and its
-        rows, up to `DENSE_ROWS` entries; with ``hessian`` the recorded gradient, up to `KEEP` elements."""
+        """``6 k P`` numbers for k vectors of the preconditioner, with k = P five matrices of ``P^2``; and J: with
+        ``gauss_newton`` its factors, and its rows, up to `DENSE_ROWS` entries; with ``hessian`` the recorded gradient,
+        up to `KEEP` elements."""
         parameters = extent.parameters
         vectors = 6 * extent.matrix(min(self.rank, parameters), parameters)
         if self.curvature == "hessian":

@@ -22,7 +22,8 @@ class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
     """Over the draws the inverse Hessian is kept."""
 
     def need(self, extent: Extent) -> Need:
-        """``2 P^2`` numbers: the inverse Hessian, and the copy of it that is written to a checkpoint."""
+        """``2 P^2`` numbers: the inverse Hessian, and the copy of it in a checkpoint; what is pending beside
+        it is little."""
         what = f"self-scaled Broyden keeps a matrix of {extent.parameters:,}^2 numbers, and copies it to save it"
         return Need(what, 2 * extent.matrix(extent.parameters, extent.parameters))
 
