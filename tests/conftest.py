@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -81,6 +82,12 @@ def interruptible() -> Iterator[None]:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long does not say so, for that depends on what else the machine does."""
     monkeypatch.setattr("pinntk.common.doing.say", lambda line: None)
+
+
+def spoken(text: str) -> str:
+    """Of what a process said, all but that something takes long, which depends on what else the machine does."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not re.search(r"\(\d+ s so far\)$|: done, [\d.]+ s$", line))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FAST, Cli, arrays_of, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, result_of, rows_of, spoken
 from made import Cooling, line_of, with_term
 
 import pinntk
@@ -112,7 +112,7 @@ def test_a_wrong_declaration_is_refused_before_lightning_is_imported(
         check=True,
     )
     assert found.stdout.split() == ["2", "False"]
-    assert found.stderr.startswith("error: pde=column: term 'initial'")
+    assert spoken(found.stderr).startswith("error: pde=column: term 'initial'")
 
 
 def test_scattered_reference_values(users: Callable[..., Any], cli: Cli) -> None:
