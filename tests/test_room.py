@@ -186,21 +186,21 @@ CG = "method.natural_gradient.max_cg=3 method.natural_gradient.rank=8"
 NNCG = "method=plan method.phases=[{nncg:{steps:1,rank:8,max_cg:3"
 MEASURED = {
     "ssbroyden": "method=ssbroyden width=86 network.depth=2 method.adam.steps=2 method.ssbroyden.steps=4",
-    "kernel": f"{NG}=kernel width=30 points.interior=5000 points.initial=10 points.boundary=10",
+    "kernel": f"{NG}=kernel width=30 points.interior=3500 points.initial=10 points.boundary=10",
     "parameters": f"{NG}=parameters width=40 points.interior=8000 points.initial=10 points.boundary=10",
     "orthogonal": f"{NG}=orthogonal width=40 points.interior=5000 points.initial=10 points.boundary=10",
     "iterative": f"{NG}=iterative {CG} width=100 points.interior=20000",
     "nncg": f"{NNCG}}}}}] width=60 points.interior=30000",
     "nncg_hessian": f"{NNCG},curvature:hessian}}}}] width=60 points.interior=20000",
-    "newton": "method=plan method.phases=[{newton:{steps:2}}] width=58 network.depth=2 points.interior=20",
+    "newton": "method=plan method.phases=[{newton:{steps:2}}] width=50 network.depth=2 points.interior=20",
     "lbfgs": "method=plan method.phases=[{lbfgs:{steps:110}}] width=500 points.interior=50",
-    "network": "method=adam width=3000 method.steps=2 points.interior=50",
+    "network": "pde=poisson1d method=adam width=2500 method.steps=2 points.interior=50",
     "direct": "method=pcpinn_ng method.form=direct width=25 method.adam.steps=2 method.natural_gradient.steps=2",
-    "ntk_drift": "method=adam method.steps=2 width=10 callbacks=ntk_drift callbacks.ntk_drift.interior=5000",
-    "ntk_forecast": "method=adam method.steps=2 width=10 callbacks=ntk_forecast callbacks.ntk_forecast.interior=4500"
+    "ntk_drift": "method=adam method.steps=2 width=10 callbacks=ntk_drift callbacks.ntk_drift.interior=2900",
+    "ntk_forecast": "method=adam method.steps=2 width=10 callbacks=ntk_forecast callbacks.ntk_forecast.interior=3000"
     " callbacks.ntk_forecast.steps=20",
-    "hessian_norm": "method=adam method.steps=2 width=500 callbacks=hessian_norm callbacks.hessian_norm.interior=1500"
-    " callbacks.hessian_norm.whole=false callbacks.hessian_norm.tolerance=0.5",
+    "hessian_norm": "method=adam method.steps=2 width=400 callbacks=hessian_norm callbacks.hessian_norm.interior=1000"
+    " callbacks.hessian_norm.whole=false callbacks.hessian_norm.tolerance=0.9",
 }
 
 
@@ -208,13 +208,14 @@ MEASURED = {
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which tells a process's peak")
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_formulas_are_what_is_measured(name: str, tmp_path: Path) -> None:
-    words = [*WORDS, "pde=burgers", "compile=false", f"runs_dir={tmp_path}", *MEASURED[name].split()]
+    pde = [] if "pde=" in MEASURED[name] else ["pde=burgers"]
+    words = [*WORDS, *pde, "compile=false", f"runs_dir={tmp_path}", *MEASURED[name].split()]
     settings = RunSettings.read(compose(words))
     needs = list(room.needs_of(settings).values())
     callbacks = measurements(settings, RunFolder(settings.folder())).values()
     needs += [n for c in callbacks if (n := c.need(settings.pde, settings.network, settings.discretization))]
     expected = max(need.bytes for need in needs)
-    assert expected > 4e8  # or it is not this that is measured
+    assert expected > 2e8  # or it is not this that is measured
     command = [sys.executable, "-c", CHILD, *words]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}  # what has been freed is given back
     ended = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, env=environment)
