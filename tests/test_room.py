@@ -182,25 +182,10 @@ print("peak", status("VmHWM") - begun.before)
 """
 
 NG = "method=ntk_ng budget.steps.ntk_ng={adam:2,natural_gradient:2} method.natural_gradient.solver"
-CG = "method.natural_gradient.max_cg=3 method.natural_gradient.rank=8"
 NNCG = "method=plan method.phases=[{nncg:{steps:1,rank:8,max_cg:3"
 MEASURED = {
-    "ssbroyden": "method=ssbroyden width=86 network.depth=2 method.adam.steps=2 method.ssbroyden.steps=4",
-    "kernel": f"{NG}=kernel width=30 points.interior=3500 points.initial=10 points.boundary=10",
     "parameters": f"{NG}=parameters width=40 points.interior=8000 points.initial=10 points.boundary=10",
-    "orthogonal": f"{NG}=orthogonal width=40 points.interior=5000 points.initial=10 points.boundary=10",
-    "iterative": f"{NG}=iterative {CG} width=100 points.interior=20000",
-    "nncg": f"{NNCG}}}}}] width=60 points.interior=30000",
     "nncg_hessian": f"{NNCG},curvature:hessian}}}}] width=60 points.interior=20000",
-    "newton": "method=plan method.phases=[{newton:{steps:2}}] width=50 network.depth=2 points.interior=20",
-    "lbfgs": "method=plan method.phases=[{lbfgs:{steps:110}}] width=500 points.interior=50",
-    "network": "pde=poisson1d method=adam width=2500 method.steps=2 points.interior=50",
-    "direct": "method=pcpinn_ng method.form=direct width=25 method.adam.steps=2 method.natural_gradient.steps=2",
-    "ntk_drift": "method=adam method.steps=2 width=10 callbacks=ntk_drift callbacks.ntk_drift.interior=2900",
-    "ntk_forecast": "method=adam method.steps=2 width=10 callbacks=ntk_forecast callbacks.ntk_forecast.interior=3000"
-    " callbacks.ntk_forecast.steps=20",
-    "hessian_norm": "method=adam method.steps=2 width=400 callbacks=hessian_norm callbacks.hessian_norm.interior=1000"
-    " callbacks.hessian_norm.whole=false callbacks.hessian_norm.tolerance=0.9",
 }
 
 
