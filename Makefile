@@ -2,7 +2,8 @@
 # make test      the tests but the slow ones, by two workers; make test TEST_ARGS="tests/test_ntk.py" takes any option of pytest
 # make test-all  all tests
 # make lint      style and types
-# make install   what they have in common: the environment VENV, made with PYTHON
+# make install   what a run needs: the environment VENV, made with PYTHON
+# make tools     what tests and lint need besides; they install it themselves
 PYTHON = python3
 VENV = .venv
 ARGS = pde=heat2d method=pcpinn
@@ -11,31 +12,40 @@ WORKERS = -n 2 --dist worksteal
 TEST_ARGS =
 
 python = $(VENV)/bin/python
+# Python compiles what it imports anyway: pip, which compiles every file, would take more than twice as long.
+pip = $(python) -m pip install --disable-pip-version-check --no-compile
 installed = $(VENV)/.installed
+tools = $(VENV)/.tools
 
-.PHONY: install run test test-all lint clean
+.PHONY: install tools run test test-all lint clean
 
 install: $(installed)
+
+tools: $(tools)
 
 # Redone when one of these files has changed.
 $(installed): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "PYTHON=$(PYTHON): not found; needed is Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit("PYTHON=$(PYTHON) is Python " + v + "; needed is 3.11 or newer, as in: make install PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(python) -m pip install --disable-pip-version-check -r requirements.lock
-	$(python) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(pip) -r requirements.lock
+	$(pip) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(tools): $(installed) requirements-dev.lock
+	$(pip) -r requirements.lock -r requirements-dev.lock
 	touch $@
 
 run: install
 	$(python) train.py $(ARGS)
 
-test: install
+test: tools
 	OMP_NUM_THREADS=1 $(python) -m pytest $(WORKERS) $(TEST_ARGS)
 
-test-all: install
+test-all: tools
 	OMP_NUM_THREADS=1 $(python) -m pytest $(WORKERS) -m "" $(TEST_ARGS)
 
-lint: install
+lint: tools
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	mkdir -p build/mypy/pinntk
