@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conftest import FAST
+from conftest import FAST, spoken
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 WATCHER = '''
@@ -73,7 +73,7 @@ def start(folder: Path, *words: str, **watcher: Any) -> subprocess.Popen[str]:
 def sweep(folder: Path, *words: str, **watcher: Any) -> tuple[int, str, str]:
     """Run a sweep to its end: exit code, output, errors."""
     code = start(folder, *words, **watcher).wait(timeout=800)
-    return code, (folder / "out").read_text(), (folder / "err").read_text()
+    return code, (folder / "out").read_text(), spoken((folder / "err").read_text())
 
 
 def noted(folder: Path, name: str) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FAST, Cli
+from conftest import FAST, Cli, spoken
 
 from pinntk.launch.cli import compose, configuration_folder, groups
 from pinntk.launch.overrides import rewrite
@@ -339,6 +339,6 @@ def test_the_script_runs_from_any_folder(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, TRAIN, "pde=foo"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: pde=foo: unknown choice")
-    assert done.stderr.count("\n") == 1
+    assert spoken(done.stderr).startswith("error: pde=foo: unknown choice")
+    assert spoken(done.stderr).count("\n") == 1
     assert os.listdir(tmp_path) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import hydra
 import pytest
-from conftest import FAST, Cli
+from conftest import FAST, Cli, spoken
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +29,7 @@ def test_as_a_module(module: str, tmp_path: Path) -> None:
     assert "pde=heat2d method=pcpinn" in shown.stdout
     refused = subprocess.run([*command, "pde=foo"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("error: pde=foo: unknown choice")
+    assert spoken(refused.stderr).startswith("error: pde=foo: unknown choice")
     looked = subprocess.run([*command, "pde=wave", "--cfg", "job"], cwd=tmp_path, capture_output=True, check=True)
     assert b"pinntk.pdes.wave.Wave" in looked.stdout
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FAST
+from conftest import FAST, spoken
 from handmade import make_run
 from training import fit, make
 
@@ -242,7 +242,7 @@ def test_everything_is_trained_on_the_cluster(cluster: str, script: str, tmp_pat
 def test_no_word_brings_the_training_back(cluster: str, word: str, tmp_path: Path) -> None:
     ended, commands = started(tmp_path, cluster, "forecast", "seed=1", word)
     assert (ended.returncode, commands) == (2, [])
-    (line,) = ended.stderr.splitlines()
+    (line,) = spoken(ended.stderr).splitlines()
     assert line.startswith(f"error: {word}: might train on this machine; allowed: ")
 
 
