@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pinntk.common.doing import doing
+from pinntk.common.doing import doing, say
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
 from pinntk.common.memory import Need
@@ -337,7 +337,11 @@ class Method(pl.LightningModule):
         # A resumed run goes on in the way in which it began; before there were ways, it was compiled or not.
         before = {} if self._saved_objective is None else self._saved_objective
         older: Way = "plain" if self.way in ("plain", "fused") else "compiled"
-        self.objective.place(before.get("way", older) if before else self.way)
+        way: Way = before.get("way", older) if before else self.way
+        self.objective.place(way)
+        if before and self.objective.way != way:
+            reason = self.objective.reason
+            say(f"it began {way} and goes on {self.objective.way}, which rounds otherwise: {reason}")
         if self._saved_objective is not None:
             self.objective.load(self._saved_objective)
         self.start(self._restored)

@@ -5,8 +5,8 @@ Blocks of points whose streams stay in the cache go forward and backward before 
 the sum. A GPU wants everything at once. The backward pass is written out (`Network.backpropagate`), not recorded, and
 the same pass gives the factors of the kernel (`pinntk.residual.ntk`).
 
-There are four ways for a block. ``fused_compiled``: network and back by a kernel of our own, the fastest on every
-processor (`pinntk.network.fused`), and between them the residuals, compiled by torch. ``fused``: the residuals are not
+There are four ways for a block. ``fused_compiled``: network and back by a kernel of our own, made for processors
+(`pinntk.network.fused`), and between them the residuals, compiled by torch. ``fused``: the residuals are not
 compiled, which takes torch longer than a short run has. ``compiled``: all of it one graph compiled by torch, where
 there is no such kernel: on a GPU, with slopes that are trained, with an activation that cannot be traced, without a C++
 compiler. ``plain``: nothing compiled.

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pinntk.common.doing import doing
+from pinntk.common.doing import doing, say
 from pinntk.network import Inputs
 from pinntk.residual.residuals import Batch
 
@@ -22,7 +22,7 @@ class Traced:
     ``torch.compile`` asks at every call whether what it compiled still holds, for every object that the function
     touches: half a millisecond, several times what the residuals take. Here the function is recorded at its first
     call, with the tensors of the block and those that are given as its only inputs: what else it reads must stay.
-    A function that cannot be recorded (one that asks for the value of a tensor) runs as it is.
+    A function that cannot be recorded (one that asks for the value of a tensor) runs as it is, and a line says so.
 
     Args:
         function: of a block and tensors; its results are tensors.
@@ -52,8 +52,10 @@ class Traced:
         if self._compiled is None:
             try:
                 self._compiled = self._record(flat)
-            except Exception:  # whatever a residual of somebody's own does that cannot be recorded
+            except Exception as error:  # whatever a residual of somebody's own does that cannot be recorded
                 self.recorded = False
+                text = str(error).strip().split("\n")[0]
+                say(f"the residuals are not compiled, which is slower: {type(error).__name__}: {text}")
                 return self._function(block, *tensors)
         return tuple(self._compiled(*flat))
 

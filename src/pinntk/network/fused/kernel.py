@@ -8,7 +8,9 @@ stand the residuals, which stay Python's. The formulas are those of `pinntk.netw
 
 from __future__ import annotations
 
+import copy
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -133,16 +135,27 @@ def kernels(network: Network, wanted: Sequence[Streams]) -> list[Kernel]:
     if network.settings.slopes:
         raise NotFused("network.slopes=true")
     programs = [source(streams, network.activation, like.dtype) for streams in wanted]
-    found = [Kernel(network, streams, library) for streams, library in zip(wanted, libraries(programs), strict=True)]
-    for kernel, streams in zip(found, wanted, strict=True):
-        _check(kernel, network, streams)
-    return found
+    built = list(zip(wanted, libraries(programs), strict=True))
+    for streams, library in built:
+        _check(library, network, streams)
+    return [Kernel(network, streams, library) for streams, library in built]
 
 
-def _check(kernel: Kernel, network: Network, streams: Streams) -> None:
-    """A first pass against plain torch: a compiler's mistake must not become a result."""
-    like = next(network.parameters())
+def _check(library: ctypes.CDLL, network: Network, streams: Streams) -> None:
+    """A first pass against plain torch: a compiler's mistake must not become a result.
+
+    With parameters of its own: what a network has been trained to must not decide how it is trained on, or a resumed
+    run might go another way than the uninterrupted one.
+    """
+    network = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(0)
+    like = next(network.parameters())
+    with torch.no_grad():
+        for layer, scale in zip(network.layers, network.scales, strict=True):
+            assert isinstance(layer, nn.Linear)
+            for parameter, size in ((layer.weight, scale * math.sqrt(layer.in_features)), (layer.bias, 1.0)):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / size)
+    kernel = Kernel(network, streams, library)
     shape = (len(streams), 3 * GROUP // 2, network.features.size)
     features = torch.randn(shape, generator=generator, dtype=torch.float64).to(like)
     carried, passed = kernel.forward(features)
