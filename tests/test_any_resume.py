@@ -38,6 +38,14 @@ METHODS: dict[str, tuple[list[str], tuple[int, ...]]] = {
         (6, 14),
     ),
     "ssbroyden": (["method.adam.steps=8", "method.ssbroyden.steps=12", "method.ssbroyden.resample_every=5"], (6, 14)),
+    "gauss_newton": (
+        [
+            *["method.adam.steps=4", "method.ssbroyden.steps=6", "method.ssbroyden.resample_every=2"],
+            *["method.ssbroyden.resample_growth=1.5", "method.gauss_newton.steps=9", "method.gauss_newton.sketch=0.5"],
+            "method.gauss_newton.resample_every=3",
+        ],
+        (2, 7, 14),
+    ),
     "plan": ([PHASES, *ALGORITHM_1, DRAWN], (6, 11, 17, 22, 28, 33)),
 }
 """Of every method the words and the iterations at which it is stopped, inside of a block: in each phase once."""

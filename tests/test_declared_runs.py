@@ -135,6 +135,7 @@ def test_the_names_of_a_runs_own_figures_are_no_terms_names(cli: Cli) -> None:
     trials = {
         "gdnd": "method.adam.steps=2 method.lbfgs.steps=2 method.nncg.steps=1",
         "gdnd_theory": "method.descent.steps=1 method.newton.steps=1",
+        "gauss_newton": "method.adam.steps=1 method.ssbroyden.steps=1 method.gauss_newton.steps=1",
         "ntk_ng": "method.adam.steps=1 method.natural_gradient.steps=1",
         "pinn_ntk": "method.steps=1",
         "ssbroyden": "method.adam.steps=1 method.ssbroyden.steps=1",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from pinntk.common.settings import Strict, without_effect
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.phases.first_order import AdamPhaseSettings, DescentSettings
+from pinntk.methods.phases.gauss_newton import GaussNewtonPhaseSettings
 from pinntk.methods.phases.lbfgs import LBFGSSettings
 from pinntk.methods.phases.natural_gradient import NaturalGradientPhaseSettings
 from pinntk.methods.phases.newton import NewtonSettings
@@ -30,6 +31,7 @@ class OnePhase(Strict):
     natural_gradient: NaturalGradientPhaseSettings | None = None
     ssbroyden: SSBroydenPhaseSettings | None = None
     newton: NewtonSettings | None = None
+    gauss_newton: GaussNewtonPhaseSettings | None = None
 
     @model_validator(mode="after")
     def _it_is_one(self) -> OnePhase:

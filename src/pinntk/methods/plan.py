@@ -31,6 +31,27 @@ Resample = Annotated[StrictInt, Field(ge=1)] | None
 """Iterations between two draws of the points; null: the same points for the whole phase."""
 
 
+Growth = Annotated[float, Field(ge=1)]
+"""Factor from one such interval to the next."""
+
+
+def draws_by(n: int, every: int, growth: float) -> int:
+    """How many draws there have been before iteration n, the intervals between them growing from ``every`` on.
+
+    Example::
+
+        >>> [draws_by(n, 100, 2.0) for n in (99, 100, 299, 300, 700)]  # at 100, 100 + 200, 300 + 400
+        [0, 1, 1, 2, 3]
+    """
+    if growth == 1:
+        return n // every
+    count, interval, at = 0, float(every), float(every)
+    while n >= at:
+        interval *= growth
+        count, at = count + 1, at + interval
+    return count
+
+
 class Stagnation(Settings):
     """A phase stagnates when its lowest loss of ``window`` iterations is not at least by the share ``decrease`` below
     that of the ``window`` before; null: it never does."""
@@ -59,7 +80,7 @@ class PhaseSettings(Settings):
     """Whether it wants one and the same loss all along: weights that are looked at along the way are refused."""
 
     def draws_every(self, points: PointSettings) -> int | None:
-        """Iterations between two draws of the points; None: the same points for the whole phase."""
+        """Iterations before the second draw of the points; None: the same points for the whole phase."""
         every: int | None = getattr(self, "resample_every", None)
         return every
 
@@ -247,7 +268,8 @@ class Plan(Method):
         if self._current >= len(self._plan):
             return self._first_draw
         every = self.draws_every(self._current)
-        return self._first_draw + ((self.iteration - self._begun) // every if every else 0)
+        growth = getattr(self._plan[self._current], "resample_growth", 1.0)
+        return self._first_draw + (draws_by(self.iteration - self._begun, every, growth) if every else 0)
 
     def advance(self, end: int) -> None:
         history: list[Tensor] = []

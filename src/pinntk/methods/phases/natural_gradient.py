@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pinntk.common.memory import Need
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Growth, Phase, PhaseSettings, Resample
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings, chosen_way
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
@@ -16,6 +16,7 @@ class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):
     """Settings of a natural gradient phase."""
 
     resample_every: Resample = None
+    resample_growth: Growth = 1.0
 
     def need(self, extent: Extent) -> Need:
         """J in factors, and by the solver, n being N or P: ``4 n^2`` numbers for the matrix, the damped one, its

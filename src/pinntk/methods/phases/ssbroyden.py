@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pinntk.common.memory import Need
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Growth, Phase, PhaseSettings, Resample
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
@@ -20,6 +20,7 @@ class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
 
     resample_every: Resample = 500
     """Over the draws the inverse Hessian is kept."""
+    resample_growth: Growth = 1.0
 
     def need(self, extent: Extent) -> Need:
         """``2 P^2`` numbers: the inverse Hessian, and the copy of it in a checkpoint; what is pending beside

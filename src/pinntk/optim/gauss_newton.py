@@ -1,0 +1,277 @@
+"""Gauss-Newton steps whose length is chosen by what a trial of it really gains.
+
+After "Dual-sketched Gauss-Newton with adaptive ratio control" (DSGNAR, 2026): the singular values of J, never those of
+``J^T J``, many radii per step, the largest that keeps its promise, and a subspace of the parameters drawn anew for
+every step. What departs from it: the rows of J are not sketched, because their QR factorisation loses nothing and costs less
+than the trials; the radii are tried from the largest down until one keeps its promise, which finds the same one with
+fewer losses; what counts as the turn of lambda is said at `GaussNewtonSteps`; and terms are not balanced here, for that
+is the objective's affair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import scipy.fft
+import torch
+from pydantic import Field, StrictInt
+from torch import Tensor
+
+from pinntk.common.settings import Positive, Settings
+from pinntk.optim.objective import Objective
+
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+TURN = 10.0
+"""lambda has turned upward when it is this many times its lowest so far."""
+
+
+class GaussNewtonSettings(Settings):
+    """Settings of `GaussNewtonSteps`."""
+
+    radius: Positive = 1.0
+    """Length of the first step around which radii are tried."""
+    radii: Count = 12
+    """Of one step, in geometric progression between ``radius / spread`` and ``radius spread``."""
+    spread: Annotated[float, Field(gt=1)] = 3.0
+    ratio: Ratio = 0.15
+    """Least gain ratio of a step until lambda has turned upward."""
+    late_ratio: Ratio = 0.5
+    """Least gain ratio after that."""
+    sketch: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the dimensions of theta in which a step lies, drawn anew for every step; 1: all of them."""
+    max_failures: Count = 8
+    """Steps in a row without a lower loss, after which the optimiser is stuck; each divides the radius by
+    ``spread^2``."""
+
+
+class TrustRegion:
+    """``d = argmin |J d + r|  with  |d| <= Delta`` for one J and r and any number of Delta.
+
+    By QR of J (or of J^T where N < P) and the singular values s of its triangle: ``d = -V s c / (s^2 + lambda)`` with
+    ``c = U^T r`` and lambda such that the length is Delta, 0 where the shortest minimiser is within it. Singular values
+    below ``eps max(N, P)`` of the largest are rounding and count as 0.
+
+    Args:
+        J: (N, P).
+        r: (N,).
+
+    Example::
+
+        >>> region = TrustRegion(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64))
+        >>> d, damping = region.step(1.0)
+        >>> d.round(decimals=6).tolist(), round(damping, 6)
+        ([-0.6, -0.8], 4.0)
+        >>> region.step(10.0)[1]  # the minimiser itself
+        0.0
+    """
+
+    def __init__(self, J: Tensor, r: Tensor) -> None:
+        if J.ndim != 2 or r.shape != J.shape[:1]:
+            raise ValueError(f"r: came shape {tuple(r.shape)} with J {tuple(J.shape)}; needed are (N,) and (N, P)")
+        if J.shape[0] >= J.shape[1]:
+            triangle, c = _reduced(J, r)
+            U, s, self._Vt = torch.linalg.svd(triangle, full_matrices=False)
+            c = U.T @ c
+        else:
+            Q, triangle = torch.linalg.qr(J.T)
+            U, s, Vt = torch.linalg.svd(triangle.T, full_matrices=False)
+            c, self._Vt = U.T @ r, Vt @ Q.T
+        kept = s > torch.finfo(s.dtype).eps * max(J.shape) * s[0]
+        self._s, self._c, self._Vt = s[kept], c[kept], self._Vt[kept]
+
+    def _along(self, damping: float) -> Tensor:
+        return self._s * self._c / (self._s.square() + damping)
+
+    def step(self, radius: float) -> tuple[Tensor, float]:
+        """d, (P,), and its lambda.
+
+        Raises:
+            ValueError: the radius is not positive.
+        """
+        if not radius > 0:
+            raise ValueError(f"radius: came {radius:g}; allowed is more than 0")
+        damping = self._damping(radius)
+        return -(self._along(damping) @ self._Vt), damping
+
+    def _damping(self, radius: float) -> float:
+        """By bisection of log lambda, which the length falls in: the secular equation has no other root."""
+        if not len(self._s) or float(self._along(0.0).norm()) <= radius:
+            return 0.0
+        # |d| <= |s c| / lambda from above; from below the length is near that of lambda = 0
+        high = math.log(float((self._s * self._c).norm()) / radius)
+        low = high - 1.0
+        while float(self._along(math.exp(low)).norm()) < radius and low > -700:
+            low -= 2 * (high - low)
+        for _ in range(100):
+            middle = (low + high) / 2
+            if middle in (low, high):
+                break
+            if float(self._along(math.exp(middle)).norm()) > radius:
+                low = middle
+            else:
+                high = middle
+        return math.exp(high)
+
+
+def _reduced(J: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """R of ``J = Q R``, (P, P), and ``Q^T r``, (P,), without Q."""
+    factors, _ = torch.geqrf(torch.cat([J, r[:, None]], dim=1))
+    size = J.shape[1]
+    return factors[:size, :size].triu(), factors[:size, -1]
+
+
+class Sketch:
+    """Random orthonormal directions of theta: signs, a cosine transform, some of its coefficients (P to k numbers).
+
+    ``y = S theta`` with ``S S^T = I``: directions mix all parameters, and a product takes ``P log P`` operations.
+
+    Args:
+        size: P.
+        kept: k.
+        rng: of signs and choice.
+
+    Example::
+
+        >>> sketch = Sketch(5, 3, np.random.default_rng(0))
+        >>> y = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+        >>> sketch.of_rows(sketch.transposed(y)[None])[0].round(decimals=12).tolist()
+        [1.0, 2.0, 3.0]
+    """
+
+    def __init__(self, size: int, kept: int, rng: np.random.Generator) -> None:
+        self.size = size
+        self.signs = rng.choice([-1.0, 1.0], size)
+        self.chosen = np.sort(rng.choice(size, kept, replace=False))
+
+    def of_rows(self, J: Tensor) -> Tensor:
+        """``J S^T``: (N, P) to (N, k)."""
+        mixed = scipy.fft.dct(J.cpu().numpy() * self.signs, norm="ortho", axis=1)
+        return torch.from_numpy(np.ascontiguousarray(mixed[:, self.chosen])).to(J)
+
+    def transposed(self, y: Tensor) -> Tensor:
+        """``S^T y``: (k,) to (P,)."""
+        whole = np.zeros(self.size)
+        whole[self.chosen] = y.cpu().numpy()
+        return torch.from_numpy(scipy.fft.idct(whole, norm="ortho") * self.signs).to(y)
+
+
+class GaussNewtonSteps:
+    """``theta <- theta + d`` with d of `TrustRegion`, of the largest radius whose gain ratio is high enough.
+
+    The gain ratio is ``(L(theta) - L(theta + d)) / (L(theta) - 1/2 |r + J d|^2)``. Of the radii around the last one,
+    from the largest down, the first with a ratio of at least ``ratio`` is taken, or of ``late_ratio`` once lambda has
+    been `TURN` times its lowest so far: while lambda falls steps that are too long still lead to where the problem is
+    better conditioned, afterwards they only bounce. Where none is good enough the one with the lowest loss is taken, if
+    that is lower than before; theta only ever moves to a lower loss.
+
+    Args:
+        objective: residuals and their Jacobian; it may change between steps (fresh points).
+        settings: see there.
+        seed: of the subspaces.
+
+    Attributes:
+        radius: length of the last step.
+        damping: its lambda.
+        gain_ratio: of it.
+        late: whether lambda has turned upward.
+        trials: losses that the last step took.
+        failures: steps in a row without a lower loss.
+        reason: why the optimiser is stuck, in words; empty where it is not.
+
+    Example::
+
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.residuals import Residuals
+        >>> pde, x = Poisson1D(a=1), torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+        >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
+        >>> objective = ResidualForm(functions, functions.prepare({"interior": x, "boundary": x[[0, -1]]}))
+        >>> optimizer = GaussNewtonSteps(objective, GaussNewtonSettings())
+        >>> losses = [float(optimizer.step()[0]) for _ in range(30)]
+        >>> losses[-1] < 1e-6 * losses[0]
+        True
+    """
+
+    _SAVED = ("radius", "damping", "gain_ratio", "late", "trials", "failures", "reason", "steps", "lowest_damping")
+
+    def __init__(self, objective: Objective, settings: GaussNewtonSettings, *, seed: int = 0) -> None:
+        self.objective, self.settings, self.seed = objective, settings, seed
+        self.radius, self.damping, self.gain_ratio = settings.radius, math.nan, math.nan
+        self.lowest_damping = math.inf
+        self.late = False
+        self.trials = self.failures = self.steps = 0
+        self.reason = ""
+
+    def step(self) -> Tensor:
+        """One step; the losses before it, (1 + T,)."""
+        losses, r, jacobian = self.objective.jacobian()
+        J = jacobian.dense()
+        self.trials = 0
+        if not (r.isfinite().all() and J.isfinite().all()):
+            self.reason = "the residuals or their Jacobian are not finite"
+            return losses
+        theta = self.objective.parameters()
+        found: tuple[float, float, float, float, Tensor] | None = None
+        try:
+            found = self._search(theta, J, r)
+        finally:  # an exception in the middle of a trial must not lose the iterate either
+            self.objective.assign(theta if found is None else theta + found[-1])
+        self.steps += 1
+        if found is None:
+            self.failures += 1
+            self.radius /= self.settings.spread**2
+            if self.failures >= self.settings.max_failures:
+                self.reason = f"no radius down to {self.radius:.1e} lowers the loss"
+            return losses
+        self.failures = 0
+        _, self.radius, self.damping, self.gain_ratio, _ = found
+        self.lowest_damping = min(self.lowest_damping, self.damping)
+        self.late = self.late or self.damping > TURN * self.lowest_damping
+        return losses
+
+    def _search(self, theta: Tensor, J: Tensor, r: Tensor) -> tuple[float, float, float, float, Tensor] | None:
+        """Loss, radius, lambda, gain ratio and d of the step to take; None where no loss is lower."""
+        s, before = self.settings, float(r @ r) / 2
+        sketch = None
+        if s.sketch < 1:
+            kept = max(1, round(s.sketch * len(theta)))
+            sketch = Sketch(len(theta), kept, np.random.default_rng([self.seed, self.steps]))
+        region = TrustRegion(J if sketch is None else sketch.of_rows(J), r)
+        best = None
+        whole = False  # the minimiser itself has been tried: larger radii lead to it, too
+        for radius in self.radius * np.geomspace(s.spread, 1 / s.spread, s.radii):
+            d, damping = region.step(float(radius))
+            if damping == 0:
+                if whole:
+                    continue
+                whole = True
+            if sketch is not None:
+                d = sketch.transposed(d)
+            self.objective.assign(theta + d)
+            after = self.objective.residuals()
+            self.trials += 1
+            linear = r + J @ d
+            value, predicted = float(after @ after) / 2, before - float(linear @ linear) / 2
+            if not (math.isfinite(value) and value < before and predicted > 0):
+                continue
+            gain = (before - value) / predicted
+            trial = value, float(d.norm()), damping, gain, d
+            if gain >= (s.late_ratio if self.late else s.ratio):
+                return trial
+            if best is None or value < best[0]:
+                best = trial
+        return best
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the parameters."""
+        return {name: getattr(self, name) for name in self._SAVED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        for name in self._SAVED:
+            setattr(self, name, state[name])
