@@ -1,11 +1,11 @@
 """Gauss-Newton steps whose length is chosen by what a trial of it really gains.
 
-After "Dual-sketched Gauss-Newton with adaptive ratio control" (DSGNAR, 2026): the singular values of J, never those of
-``J^T J``, many radii per step, the largest that keeps its promise, and a subspace of the parameters drawn anew for
-every step. What departs from it: the rows of J are not sketched, because their QR factorisation loses nothing and costs less
-than the trials; the radii are tried from the largest down until one keeps its promise, which finds the same one with
-fewer losses; what counts as the turn of lambda is said at `GaussNewtonSteps`; and terms are not balanced here, for that
-is the objective's affair.
+After the sketched Gauss-Newton method with ratio control that is known as DSGNAR (2026): the singular values of J, never
+those of ``J^T J``, many radii per step, the largest that keeps its promise, and a subspace of the parameters drawn anew
+for every step. What departs from it, so that the name is not ours: the rows of J are not sketched, because their QR
+factorisation loses nothing and costs less than the trials; the radii are tried from the largest down until one keeps
+its promise, which finds the same one with fewer losses; what counts as the turn of lambda is said at
+`GaussNewtonSteps`; and terms are not balanced here, for that is the objective's affair.
 """
 
 from __future__ import annotations
