@@ -1,8 +1,9 @@
 """Gauss-Newton steps whose length is chosen by what a trial of it really gains.
 
-After the sketched Gauss-Newton method with ratio control that is known as DSGNAR (2026): the singular values of J, never
-those of ``J^T J``, many radii per step, the largest that keeps its promise, and a subspace of the parameters drawn anew
-for every step. What departs from it, so that the name is not ours: the rows of J are not sketched, because their QR
+After DSGNAR, "Doubly-Sketched Gauss-Newton with Adaptive Ratio" ("An optimisation framework for the well-conditioned
+training of physics-informed neural networks", arXiv 2607.02194, 2026): the singular values of J, never those of
+``J^T J``, many radii per step, the largest that keeps its promise, and a subspace of the parameters drawn anew for
+every step. What departs from it, so that the name is not ours: the rows of J are not sketched, because their QR
 factorisation loses nothing and costs less than the trials; the radii are tried from the largest down until one keeps
 its promise, which finds the same one with fewer losses; what counts as the turn of lambda is said at
 `GaussNewtonSteps`; and terms are not balanced here, for that is the objective's affair.
