@@ -85,7 +85,8 @@ class TrustRegion:
         self._s, self._c, self._Vt = s[kept], c[kept], self._Vt[kept]
 
     def _along(self, damping: float) -> Tensor:
-        return self._s * self._c / (self._s.square() + damping)
+        coefficients: Tensor = self._s * self._c / (self._s.square() + damping)
+        return coefficients
 
     def step(self, radius: float) -> tuple[Tensor, float]:
         """d, (P,), and its lambda.
