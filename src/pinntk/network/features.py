@@ -81,7 +81,8 @@ class Features(nn.Module):
             constant(f"{kind}_of", [function.coordinate for function in chosen], torch.long)
             for k, name in enumerate(("a", "b")):
                 constant(f"{kind}_{name}", [function.numbers[k] for function in chosen])
-        self.powers = [int(function.numbers[2]) for function in places if function.kind == "power"]
+        powers = [function.numbers[2:] for function in places if function.kind == "power"]
+        self.powers = [(int(p), scale, shift) for p, scale, shift in powers]
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """Coordinates x of shape (N, d) -> stacked streams of the inputs, shape (S, N, F)."""
@@ -109,12 +110,13 @@ class Features(nn.Module):
         """A derivative of every function of one coordinate, and of 1: (N, functions + 1)."""
         powers = []
         base = x[:, self.power_of] * self.power_a + self.power_b
-        for k, p in enumerate(self.powers):
-            if p == 1 and order < 2:
+        for k, (p, scale, shift) in enumerate(self.powers):
+            if p == 1 and scale == 1 and order < 2:
                 powers.append(base[:, k] if order == 0 else self.power_a[k].expand(x.shape[0]))
             else:
-                count = math.perm(p, order)  # 0 beyond the power itself
-                powers.append(count * self.power_a[k] ** order * base[:, k] ** max(0, p - order))
+                count = scale * math.perm(p, order)  # 0 beyond the power itself
+                one = count * self.power_a[k] ** order * base[:, k] ** max(0, p - order)
+                powers.append(one + shift if shift and order == 0 else one)
         power = torch.stack(powers, dim=1) if powers else base
         phase = self.wave_b + order * math.pi / 2
         wave = self.wave_a**order * torch.sin(x[:, self.wave_of] * self.wave_a + phase)
@@ -136,7 +138,7 @@ class Features(nn.Module):
 
 
 class _Function(NamedTuple):
-    """A function of one coordinate: ``(a x + b)^p``, ``sin(a x + b)`` or ``exp(-a (x - b))``."""
+    """A function of one coordinate: ``c (a x + b)^p + d``, ``sin(a x + b)`` or ``exp(-a (x - b))``."""
 
     kind: str
     coordinate: int
@@ -160,7 +162,7 @@ class _Functions:
         c = self.coordinates.index(name)
         half = (self.upper[c] - self.lower[c]) / 2 if normalize else 1.0
         middle = (self.upper[c] + self.lower[c]) / 2 if normalize else 0.0
-        return self._make("power", c, 1 / half, -middle / half, 1)
+        return self._make("power", c, 1 / half, -middle / half, 1, 1.0, 0.0)
 
     def wave(self, key: str, name: str, omega: float, phase: float) -> _Function:
         """``sin(omega x + phase)``."""
@@ -173,7 +175,8 @@ class _Functions:
             return [self._make("decay", c, 1 / tau, self.lower[c]) for tau in feature.times]
         if isinstance(feature, PowerFeature):
             reach = max(self.upper[c] - feature.about, feature.about - self.lower[c])
-            return [self._make("power", c, 1 / reach, -feature.about / reach, p) for p in feature.powers]
+            placed = (2.0, -1.0) if feature.centred else (1.0, 0.0)
+            return [self._make("power", c, 1 / reach, -feature.about / reach, p, *placed) for p in feature.powers]
         parity = feature.parity if isinstance(feature, FrequencyFeature) else "both"
         phases = {"both": (0.0, math.pi / 2), "odd": (0.0,), "even": (math.pi / 2,)}[parity]
         return [self.wave("input=", feature.input, omega, phase) for omega in feature.omegas for phase in phases]

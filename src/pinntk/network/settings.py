@@ -82,12 +82,18 @@ class PowerFeature(Strict):
         >>> features = Features(NetworkSettings(features=[feature]), ["x"], [0.0], [5.0])
         >>> features(torch.tensor([[3.0]]), Streams(["u_xx"], ["x"])).flatten().tolist()  # ((x - 1) / 4)^2
         [0.25, 0.25, 0.125]
+        >>> feature = PowerFeature(kind="powers", input="x", powers=[2], centred=True, replace=True)  # 2 (x/5)^2 - 1
+        >>> features = Features(NetworkSettings(features=[feature]), ["x"], [0.0], [5.0])
+        >>> features(torch.tensor([[0.0]]), Streams(["u_xx"], ["x"])).flatten().round(decimals=4).tolist()
+        [-1.0, 0.0, 0.16]
     """
 
     kind: Literal["powers"]
     input: str
     powers: Annotated[list[Annotated[StrictInt, Field(ge=1, le=20)]], Field(min_length=1)]
     about: float = 0.0
+    centred: StrictBool = False
+    """``2 s^p - 1`` for ``s^p``, which for even p is on [-1, 1], where the activations bend, not on [0, 1]."""
     replace: StrictBool = False
 
 

@@ -75,7 +75,7 @@ class Reaction(ExactPDE):
 
     def inputs(self) -> list[Feature]:
         """``(x - pi)^2``, for u is even about pi, and so has equal values at both ends."""
-        return [PowerFeature(kind="powers", input="x", powers=[2], about=math.pi, replace=True)]
+        return [PowerFeature(kind="powers", input="x", powers=[2], about=math.pi, centred=True, replace=True)]
 
     def solution(self, x: Tensor) -> Tensor:
         # The same as 1 / (1 + (1/h - 1) e^{-rho t}), in a form in which nothing overflows.

@@ -79,7 +79,7 @@ class Wave(ExactPDE):
         """``cos pi x``, for u is odd about both ends, and ``t^2``, for it is even in time."""
         return [
             FrequencyFeature(kind="frequencies", input="x", frequencies=[math.pi], parity="even", replace=True),
-            PowerFeature(kind="powers", input="t", powers=[2], replace=True),
+            PowerFeature(kind="powers", input="t", powers=[2], centred=True, replace=True),
         ]
 
     def solution(self, x: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""Tables in Markdown of the runs of strong_form.sh: the strong form alone, three seeds per row, and all runs.
+
+python multirun_scripts/strong_form_table.py results/strong_form    # without a folder: runs/strong_form
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from statistics import median
+
+from beyond_table import by_settings, head, number
+from run_folders import completed
+
+from pinntk.report.reading import Run, distinct
+
+ROWS: dict[str, tuple[Callable[[Run], bool], str, str, str]] = {
+    "convection": (lambda run: run.pde == "convection", "5.4e-6 (β = 50, A100)", "2e-6", "1e-7"),
+    "wave, a = 4": (lambda run: run.pde == "wave" and run.parameters["a"] == 4, "1.2e-15 (H100)", "1e-6", "1e-9"),
+    "wave, a = 5": (lambda run: run.pde == "wave" and run.parameters["a"] == 5, "1.3e-2", "1e-5", "1e-8"),
+    "reaction": (lambda run: run.pde == "reaction", "2.9e-5", "2e-8", "1e-9"),
+    "burgers": (lambda run: run.pde == "burgers", "4.9e-9 (RTX 3090)", "1e-7", "5e-9"),
+    "heat2d": (lambda run: run.pde == "heat2d", "0.998", "2e-2", "3e-3"),
+    "poisson1d": (lambda run: run.pde == "poisson1d", "–", "1e-10", "1e-13"),
+}
+"""Of every row its runs, the best published error of a network trained on the equation alone, the goal, the aim."""
+
+
+def main() -> None:
+    """Print the tables."""
+    _, found = completed("runs/strong_form", "result.json", "strong_form.sh")
+    groups = [(title, list(by_settings(filter(row[0], distinct(found)))), row) for title, row in ROWS.items()]
+    head("problem", "method", "hard", "seeds", "median", "to reach", "aim", "published", "training", "settings")
+    for title, settings, (_, published, goal, aim) in groups:
+        trials = [runs for runs in settings if len(runs) >= 3]
+        for runs in sorted(trials, key=lambda runs: median(run.result["l2re"] for run in runs)):
+            errors = [float(run.result["l2re"]) for run in runs]
+            seconds = [round(run.result["seconds"]) for run in runs]
+            hard = "yes" if runs[0].config["network"].get("hard") else "no"
+            print(
+                f"| {title} | `{runs[0].column}` | {hard} | {', '.join(map(number, errors))} |"
+                f" **{number(median(errors))}** | {goal} | {aim} | {published} | {min(seconds)}–{max(seconds)} s |"
+                f" {runs[0].settings_hash} |"
+            )
+    print()
+    head("problem", "method", "hard", "settings", "seed", "L2RE", "loss", "training", "iterations", "threads")
+    for title, settings, _ in groups:
+        for run in itertools.chain.from_iterable(settings):
+            hard = "yes" if run.config["network"].get("hard") else "no"
+            print(
+                f"| {title} | {run.column} | {hard} | {run.settings_hash} | {run.seed} | {number(run.l2re)} |"
+                f" {number(run.result.get('loss'))} | {run.result['seconds']:.0f} s | {run.steps} |"
+                f" {run.result.get('threads', '–')} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
