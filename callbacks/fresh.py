@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 
 from pinntk.common.doing import doing, say
 from pinntk.methods import Method
-from pinntk.residual.fresh import FreshPoints
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.fresh import FreshPoints
 
 
 class FreshLoss(pl.Callback):

@@ -25,8 +25,8 @@ class Progress(pl.Callback):
     """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere.
 
     ``progress.json``, for `pinntk.status`, has the same once a second at most: ``iteration``, ``total_iterations``,
-    ``loss``, ``fresh_loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will be an ``l2re``)
-    and ``written`` (seconds since 1970).
+    ``loss``, ``fresh_loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will
+    be an ``l2re``) and ``written`` (seconds since 1970).
 
     Args:
         error: whose last measurement is shown.

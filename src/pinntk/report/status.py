@@ -131,15 +131,16 @@ def look(run: Run, now: float) -> Line:
     if ended or (not running and run.status == "interrupted"):
         state = {"completed": "finished"}.get(run.status, run.status)
         total = progress.get("total_iterations")
-        found = [result.get(key) for key in ("l2re", "loss", "fresh_loss")]
-        return Line(state, run, result.get("steps"), total, *found, run.reference_known, seconds, None, reason)
+        error, loss, fresh = (result.get(key) for key in ("l2re", "loss", "fresh_loss"))
+        known, steps = run.reference_known, result.get("steps")
+        return Line(state, run, steps, total, error, loss, fresh, known, seconds, None, reason)
     iteration, total = progress.get("iteration"), progress.get("total_iterations")
     left = None
     if running and progress.get("seconds_left") is not None:
         left = max(0.0, progress["seconds_left"] - max(0.0, now - progress["written"]))
     state, known = "running" if running else "interrupted", bool(progress.get("reference_known", True))
-    found = [progress.get(key) for key in ("l2re", "loss", "fresh_loss")]
-    return Line(state, run, iteration, total, *found, known, seconds, left, None)
+    error, loss, fresh = (progress.get(key) for key in ("l2re", "loss", "fresh_loss"))
+    return Line(state, run, iteration, total, error, loss, fresh, known, seconds, left, None)
 
 
 def _progress(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The loss at points that were not trained on: what tells a solution from an over-fitted sample, without a reference."""
+"""The loss at points that are not trained on: it tells a solution from an over-fitted sample, without a reference."""
 
 from __future__ import annotations
 
@@ -93,4 +93,5 @@ class FreshPoints:
                 losses = share * term_losses(list(found.values()), objective.normalization).double()
                 for name, loss in zip(found, losses, strict=True):
                     terms[name] = terms[name] + loss if name in terms else loss
-        return sum(weight * float(terms[name]) for name, weight in zip(objective.names, objective.fixed.tolist()))
+        weights: list[float] = objective.fixed.tolist()
+        return sum(w * float(terms[name]) for name, w in zip(objective.names, weights, strict=True))

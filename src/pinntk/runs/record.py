@@ -20,7 +20,8 @@ from pinntk.pdes.references import Reference
 from pinntk.residual.exact import sizes_of
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.uncertainty import standard_errors
-from pinntk.runs.alarms import alarms, lines as alarm_lines
+from pinntk.runs.alarms import alarms
+from pinntk.runs.alarms import lines as alarm_lines
 from pinntk.runs.published import METHODS, TABLE_2
 from pinntk.runs.settings import RunSettings
 

@@ -20,8 +20,8 @@ from pinntk.pdes.declaration.regions import outside, placed_terms, shape_faults
 from pinntk.pdes.declaration.terms import term_faults
 
 METRICS = (
-    "iteration loss fresh_loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
-    " two_thirds pl_quotient smallest_eigenvalue theorem1_left theorem1_right"
+    "iteration loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
+    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right"
 ).split()
 RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
