@@ -4,6 +4,7 @@ from pinntk.callbacks.checkpoint import TimedCheckpoint
 from pinntk.callbacks.conditioning import Conditioning
 from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.callbacks.estimates import Estimates
+from pinntk.callbacks.fresh import FreshLoss
 from pinntk.callbacks.hessian_norm import HessianNorm
 from pinntk.callbacks.measurement import Measurement
 from pinntk.callbacks.ntk_drift import NTKDrift
@@ -15,6 +16,7 @@ __all__ = [
     "Conditioning",
     "ErrorAgainstReference",
     "Estimates",
+    "FreshLoss",
     "HessianNorm",
     "Measurement",
     "NTKDrift",

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from pinntk.callbacks.error import ErrorAgainstReference
+from pinntk.callbacks.fresh import FreshLoss
 from pinntk.common.doing import say
 from pinntk.common.files import write_json
 from pinntk.methods import Method
@@ -24,16 +25,19 @@ class Progress(pl.Callback):
     """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere.
 
     ``progress.json``, for `pinntk.status`, has the same once a second at most: ``iteration``, ``total_iterations``,
-    ``loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will be an ``l2re``)
-    and ``written`` (seconds since 1970).
+    ``loss``, ``fresh_loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will
+    be an ``l2re``) and ``written`` (seconds since 1970).
 
     Args:
         error: whose last measurement is shown.
         path: of progress.json; None: it is not written.
+        fresh: whose last measurement is written, too.
     """
 
-    def __init__(self, error: ErrorAgainstReference | None = None, path: Path | None = None) -> None:
-        self.error = error
+    def __init__(
+        self, error: ErrorAgainstReference | None = None, path: Path | None = None, fresh: FreshLoss | None = None
+    ) -> None:
+        self.error, self.fresh = error, fresh
         self.path = path
         self._bar: tqdm[Any] | None = None
         self._started = self._printed = self._written = 0.0
@@ -86,6 +90,7 @@ class Progress(pl.Callback):
         content = {
             "iteration": method.iteration,
             "total_iterations": method.total_iterations,
+            "fresh_loss": math.nan if self.fresh is None else self.fresh.loss,
             "l2re": None,
             **figures,
             "reference_known": self.error is None or self.error.reference is not None,

@@ -42,6 +42,7 @@ PUBLIC = {
     "network.streams": "Operator Streams",
     "residual.extent": "Extent",
     "residual.form": "ResidualForm",
+    "residual.fresh": "FreshPoints fresh_counts",
     "residual.hessian": "Hessian",
     "residual.named": "all_placed name_of placed regions_of",
     "residual.ntk": "FactoredJacobian",

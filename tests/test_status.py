@@ -25,12 +25,19 @@ def shown(root: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 def progress(folder: Path, **more: object) -> None:
-    content = {"iteration": 1200, "total_iterations": 5000, "loss": 1.0, "l2re": 0.25, "seconds_left": 100.0}
+    content = {
+        "iteration": 1200,
+        "total_iterations": 5000,
+        "loss": 1.0,
+        "fresh_loss": 2.0,
+        "l2re": 0.25,
+        "seconds_left": 100.0,
+    }
     (folder / "progress.json").write_text(json.dumps({**content, "written": time.time(), **more}))
 
 
 def test_every_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_run(tmp_path, seed=0, l2re=0.0123, seconds=125.0, steps=5000)
+    make_run(tmp_path, seed=0, l2re=0.0123, fresh_loss=0.004, seconds=125.0, steps=5000)
     make_run(tmp_path, seed=1, status="failed", reason="the loss is not finite", l2re=None, steps=40)
     progress(make_run(tmp_path, seed=2, status="interrupted", l2re=0.3, steps=1300))
     progress(make_run(tmp_path, seed=3, ended=False))  # killed: nobody has its lock
@@ -43,16 +50,59 @@ def test_every_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         head, names, *lines = shown(tmp_path, capsys)
     assert " ".join(head) == f"3 running, 1 failed, 2 interrupted, 1 finished: {tmp_path}"
     setting = ["w50", "laptop", "aaaaaaaaaaaa"]
-    assert names == ["state", "problem", "method", "iteration", "L2RE", "left", "trained", "seed", "setting"]
+    assert names == [
+        "state",
+        "problem",
+        "method",
+        "iteration",
+        "L2RE",
+        "loss",
+        "fresh",
+        "left",
+        "trained",
+        "seed",
+        "setting",
+    ]
     problem = ["burgers", "nu=0.003183", "adam"]
     assert lines == [
-        ["running", *problem, "1,200", "/", "5,000", "2.50e-01", "1:40", "–", "4", *setting],
-        ["running", *problem, "1,200", "/", "5,000", "2.50e-01", "1:55:40", "12", "s", "5", *setting],
-        ["running", *problem, "starting", "–", "–", "–", "6", *setting],
-        ["failed", *problem, "40", "–", "–", "12", "s", "1", *setting, "the", "loss", "is", "not", "finite"],
-        ["interrupted", *problem, "1,300", "/", "5,000", "3.00e-01", "–", "12", "s", "2", *setting],
-        ["interrupted", *problem, "1,200", "/", "5,000", "2.50e-01", "–", "–", "3", *setting],
-        ["finished", *problem, "5,000", "1.23e-02", "–", "2:05", "0", *setting],
+        ["running", *problem, "1,200", "/", "5,000", *measured, "1:40", "–", "4", *setting],
+        [
+            "running",
+            *problem,
+            "1,200",
+            "/",
+            "5,000",
+            "2.50e-01",
+            "1.00e+00",
+            "2.00e+00",
+            "1:55:40",
+            "12",
+            "s",
+            "5",
+            *setting,
+        ],
+        ["running", *problem, "starting", "–", "–", "–", "–", "–", "6", *setting],
+        [
+            "failed",
+            *problem,
+            "40",
+            "–",
+            "1.00e-03",
+            "–",
+            "–",
+            "12",
+            "s",
+            "1",
+            *setting,
+            "the",
+            "loss",
+            "is",
+            "not",
+            "finite",
+        ],
+        ["interrupted", *problem, "1,300", "/", "5,000", "3.00e-01", "1.00e-03", "–", "–", "12", "s", "2", *setting],
+        ["interrupted", *problem, "1,200", "/", "5,000", *measured, "–", "–", "3", *setting],
+        ["finished", *problem, "5,000", "1.23e-02", "1.00e-03", "4.00e-03", "–", "2:05", "0", *setting],
     ]
 
 

@@ -26,7 +26,7 @@ except ImportError:  # Windows
 SECONDS_BETWEEN_LOOKS = 2.0
 STATES = ("running", "failed", "interrupted", "finished")
 """In the order in which they are shown."""
-HEAD = ("state", "problem", "method", "iteration", "L2RE", "left", "trained", "seed", "setting")
+HEAD = ("state", "problem", "method", "iteration", "L2RE", "loss", "fresh", "left", "trained", "seed", "setting")
 """What matters most first: a narrow terminal cuts the rest."""
 
 
@@ -39,6 +39,7 @@ class Line:
         run: the folder.
         iteration, total: done and to do; None where unknown.
         l2re: the last that was measured.
+        loss, fresh: the last losses, on the trained and on fresh points.
         known: whether there is a reference, without which none is measured.
         seconds: of training so far, known when a run has ended.
         left: seconds to go, of a run that is at work.
@@ -50,6 +51,8 @@ class Line:
     iteration: int | None
     total: int | None
     l2re: float | None
+    loss: float | None
+    fresh: float | None
     known: bool
     seconds: float | None
     left: float | None
@@ -67,8 +70,9 @@ class Line:
         error = "–" if self.known else "not known"
         if self.l2re is not None:
             error = f"{self.l2re:.2e}"
+        losses = ["–" if loss is None else f"{loss:.2e}" for loss in (self.loss, self.fresh)]
         times = [duration(self.left), duration(self.seconds)]
-        return [self.state, problem, run.method, iteration, error, *times, str(run.seed), setting]
+        return [self.state, problem, run.method, iteration, error, *losses, *times, str(run.seed), setting]
 
 
 def _text(value: Any) -> str:
@@ -127,14 +131,16 @@ def look(run: Run, now: float) -> Line:
     if ended or (not running and run.status == "interrupted"):
         state = {"completed": "finished"}.get(run.status, run.status)
         total = progress.get("total_iterations")
-        error = result.get("l2re")
-        return Line(state, run, result.get("steps"), total, error, run.reference_known, seconds, None, reason)
+        error, loss, fresh = (result.get(key) for key in ("l2re", "loss", "fresh_loss"))
+        known, steps = run.reference_known, result.get("steps")
+        return Line(state, run, steps, total, error, loss, fresh, known, seconds, None, reason)
     iteration, total = progress.get("iteration"), progress.get("total_iterations")
     left = None
     if running and progress.get("seconds_left") is not None:
         left = max(0.0, progress["seconds_left"] - max(0.0, now - progress["written"]))
     state, known = "running" if running else "interrupted", bool(progress.get("reference_known", True))
-    return Line(state, run, iteration, total, progress.get("l2re"), known, seconds, left, None)
+    error, loss, fresh = (progress.get(key) for key in ("l2re", "loss", "fresh_loss"))
+    return Line(state, run, iteration, total, error, loss, fresh, known, seconds, left, None)
 
 
 def _progress(folder: Path) -> dict[str, Any]:

@@ -146,7 +146,13 @@ def _history(folder: RunFolder, result: Mapping[str, Any]) -> dict[int, dict[str
     log = MetricsCSV(folder.path, resumed_at=max(1, steps))
     errors = {f"l2re_{name}": error for name, error in result.get("l2re_by_field", {}).items()}
     errors = {"l2re": result["l2re"], **errors}
-    last = {"loss": result["loss"], **result["terms"], **errors, "seconds": result["seconds"]}
+    last = {
+        "loss": result["loss"],
+        "fresh_loss": result.get("fresh_loss"),
+        **result["terms"],
+        **errors,
+        "seconds": result["seconds"],
+    }
     log.log_metrics({k: v for k, v in last.items() if v is not None and k not in log.rows.get(steps, {})}, step=steps)
     rows = {i: {k: float(v) for k, v in row.items() if k != "iteration"} for i, row in log.rows.items()}
     return dict(sorted(rows.items()))

@@ -20,6 +20,8 @@ from pinntk.pdes.references import Reference
 from pinntk.residual.exact import sizes_of
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.uncertainty import standard_errors
+from pinntk.runs.alarms import alarms
+from pinntk.runs.alarms import lines as alarm_lines
 from pinntk.runs.published import METHODS, TABLE_2
 from pinntk.runs.settings import RunSettings
 
@@ -62,6 +64,8 @@ def describe(
         "l2re_at_lowest_loss": None,
         "loss": total,
         "terms": losses,
+        "fresh_loss": None,
+        "alarms": alarms(method) if status == "completed" else {},
         "reference_known": reference is not None,
         "reference_accuracy": None if reference is None else reference.accuracy,
         "steps": method.iteration,
@@ -172,6 +176,7 @@ def last_lines(result: dict[str, Any], pde: PDE, folder: Path) -> str:
     if "form" in found:
         lines.append(f"form        {FORMS[found['form']]}, {found['applications']:.4g} applications of P^-1")
         lines += [f"warning     {warning}" for warning in found["warnings"]]
+    lines += alarm_lines(result)
     lines += [f"time        {result['seconds']:.1f} s of training", f"files       {folder}"]
     return "\n".join(lines)
 

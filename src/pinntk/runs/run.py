@@ -6,6 +6,7 @@ it ends with the same parameters, bit for bit in float64 on a CPU, as if it had 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from pinntk.callbacks import ErrorAgainstReference, Estimates, Progress, SolutionPlot, TimedCheckpoint
+from pinntk.callbacks import ErrorAgainstReference, Estimates, FreshLoss, Progress, SolutionPlot, TimedCheckpoint
 from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
@@ -180,6 +181,7 @@ def _fit(
 ) -> tuple[dict[str, Any], int]:
     """Train from ``iteration`` on, None being a new run, and write result.json; its content and the exit code."""
     error = ErrorAgainstReference(reference, settings.evaluate_every)
+    fresh = FreshLoss(settings.evaluate_every)
     solution = SolutionPlot(folder.path, reference, settings.evaluate_every)
     stop = StopOnSignal()
     callbacks = instances(settings, "callbacks", folder, iteration or 0)
@@ -190,11 +192,12 @@ def _fit(
         [
             stop,
             error,
+            fresh,
             *callbacks.values(),
             *([estimates] if estimates is not None else []),
             # After those that measure, so that it saves what they measured.
             TimedCheckpoint(folder.checkpoint, settings.checkpoint.every_seconds),
-            Progress(error, folder.path / PROGRESS),
+            Progress(error, folder.path / PROGRESS, fresh),
             solution,
         ],
         loggers.values(),
@@ -209,6 +212,7 @@ def _fit(
     with doing("evaluates the trained network"):
         result = describe(settings, method, reference, status=status, reason=failure)
     result |= {"l2re": error.l2re, "l2re_at_lowest_loss": error.l2re_at_lowest_loss}
+    result["fresh_loss"] = None if math.isnan(fresh.loss) else fresh.loss
     if error.l2re_by_field:
         result["l2re_by_field"] = error.l2re_by_field
     result |= watched_by(settings, folder, callbacks, loggers)

@@ -21,13 +21,13 @@ from pinntk.pdes.declaration.terms import term_faults
 
 METRICS = (
     "iteration loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
-    " two_thirds pl_quotient smallest_eigenvalue theorem1_left theorem1_right"
+    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right"
 ).split()
 RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
     " normalization l2re_at_lowest_loss terms reference_accuracy steps function_evaluations parameters"
     " seconds_per_phase wall_seconds device precision threads compiled versions git result prediction run"
-    " step step_reason fingerprint callbacks loggers exact_terms reference_known estimates"
+    " step step_reason fingerprint callbacks loggers exact_terms reference_known estimates alarms"
 ).split()
 RESERVED = frozenset([*METRICS, *RESULTS])
 """Names under which a run's metrics and results stand, beside those of its terms."""
