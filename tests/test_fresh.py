@@ -75,7 +75,7 @@ def test_at_the_trained_points_it_is_the_reported_loss() -> None:
 
 @pytest.mark.parametrize("sampling", ["uniform", "latin_hypercube", "sobol", "grid"])
 def test_the_points_are_a_function_of_the_seed_and_not_trained_on(sampling: str) -> None:
-    points = PointSettings(interior=200, initial=30, boundary=10, sampling=sampling)
+    points = POINTS.model_copy(update={"sampling": sampling})
     method = make_of(AdamMethod, Cooling(), points, steps=1)
     one, same, other = (FreshPoints(method.residuals, points, seed).batches() for seed in (3, 3, 4))
     for region, batch in one.items():

@@ -50,37 +50,11 @@ def test_every_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         head, names, *lines = shown(tmp_path, capsys)
     assert " ".join(head) == f"3 running, 1 failed, 2 interrupted, 1 finished: {tmp_path}"
     setting = ["w50", "laptop", "aaaaaaaaaaaa"]
-    assert names == [
-        "state",
-        "problem",
-        "method",
-        "iteration",
-        "L2RE",
-        "loss",
-        "fresh",
-        "left",
-        "trained",
-        "seed",
-        "setting",
-    ]
-    problem = ["burgers", "nu=0.003183", "adam"]
+    assert names == "state problem method iteration L2RE loss fresh left trained seed setting".split()
+    problem, measured = ["burgers", "nu=0.003183", "adam"], ["2.50e-01", "1.00e+00", "2.00e+00"]
     assert lines == [
         ["running", *problem, "1,200", "/", "5,000", *measured, "1:40", "–", "4", *setting],
-        [
-            "running",
-            *problem,
-            "1,200",
-            "/",
-            "5,000",
-            "2.50e-01",
-            "1.00e+00",
-            "2.00e+00",
-            "1:55:40",
-            "12",
-            "s",
-            "5",
-            *setting,
-        ],
+        ["running", *problem, "1,200", "/", "5,000", *measured, "1:55:40", "12", "s", "5", *setting],
         ["running", *problem, "starting", "–", "–", "–", "–", "–", "6", *setting],
         [
             "failed",
@@ -94,11 +68,7 @@ def test_every_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
             "s",
             "1",
             *setting,
-            "the",
-            "loss",
-            "is",
-            "not",
-            "finite",
+            *"the loss is not finite".split(),
         ],
         ["interrupted", *problem, "1,300", "/", "5,000", "3.00e-01", "1.00e-03", "–", "–", "12", "s", "2", *setting],
         ["interrupted", *problem, "1,200", "/", "5,000", *measured, "–", "–", "3", *setting],
