@@ -1,16 +1,20 @@
 """Tables in Markdown of the runs of strong_form.sh: the strong form alone, three seeds per row, and all runs.
 
 python multirun_scripts/strong_form_table.py results/strong_form    # without a folder: runs/strong_form
+
+Beside them ``curves.png`` in that folder, the error of every such run against the seconds of its training, with the
+numbers in ``curves.csv``.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 from beyond_table import by_settings, head, number
-from run_folders import completed
+from matplotlib.figure import Figure
+from run_folders import completed, write_figure
 
 from pinntk.report.reading import Run, distinct
 
@@ -26,9 +30,31 @@ ROWS: dict[str, tuple[Callable[[Run], bool], str, str, str]] = {
 """Of every row its runs, the best published error of a network trained on the equation alone, the goal, the aim."""
 
 
+def along(run: Run) -> Iterator[tuple[float, float]]:
+    """Seconds of training and the error behind them, where both were measured."""
+    columns = run.columns
+    at = dict(zip(*columns.get("seconds", ([], [])), strict=True))
+    yield from ((at[n], error) for n, error in zip(*columns.get("l2re", ([], [])), strict=True) if n in at)
+
+
+def curves(rows: dict[str, list[Run]]) -> Figure:
+    """Error against seconds; a colour per row, a line per run."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for k, (title, runs) in enumerate(rows.items()):
+        for number_, run in enumerate(runs):
+            points = list(along(run))
+            if points:
+                axes.plot(*zip(*points, strict=True), color=f"C{k}", lw=1.2, label=None if number_ else title)
+    axes.set(xlabel="seconds of training, one thread", ylabel="L2RE", yscale="log", ylim=(None, 3))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, ncols=2)
+    return figure
+
+
 def main() -> None:
     """Print the tables."""
-    _, found = completed("runs/strong_form", "result.json", "strong_form.sh")
+    folder, found = completed("runs/strong_form", "result.json", "strong_form.sh")
     groups = [(title, list(by_settings(filter(row[0], distinct(found)))), row) for title, row in ROWS.items()]
     head("problem", "method", "hard", "seeds", "median", "to reach", "aim", "published", "training", "settings")
     for title, settings, (_, published, goal, aim) in groups:
@@ -52,6 +78,13 @@ def main() -> None:
                 f" {number(run.result.get('loss'))} | {run.result['seconds']:.0f} s | {run.steps} |"
                 f" {run.result.get('threads', '–')} |"
             )
+    best = {
+        title: min(trials, key=lambda runs: median(run.result["l2re"] for run in runs))
+        for title, settings, _ in groups
+        if (trials := [runs for runs in settings if len(runs) >= 3])
+    }
+    lines = [(title, run.seed, *pair) for title, runs in best.items() for run in runs for pair in along(run)]
+    write_figure(folder / "curves", curves(best), ("problem", "seed", "seconds", "l2re"), lines)
 
 
 if __name__ == "__main__":
