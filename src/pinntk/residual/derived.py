@@ -114,7 +114,8 @@ def derived(problem: Problem, term: Term, c: int) -> Term:
             return term.residual(streams, *whole)
 
         streams = {name: values[name] for name in term.names}
-        of_streams = {n: torch.zeros_like(values[n]) if (s := names[n]) is None else values[s] for n in term.names}
+        # No name is bound in it: dynamo does not know what to make of that, and breaks the graph.
+        of_streams = {n: torch.zeros_like(values[n]) if s is None else values[s] for n, s in names.items()}
         primals = streams, [data[k] for k in moving]
         tangents = of_streams, [of_data[k] for k in moving]
         slope: Tensor = torch.func.jvp(function, primals, tangents)[1]
