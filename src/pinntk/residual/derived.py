@@ -89,8 +89,7 @@ def derived(problem: Problem, term: Term, c: int) -> Term:
     """
     slopes = {s if isinstance(s, str) else s.name: _along(problem, term, s, c) for s in term.streams}
     names = {name: s if s is None or isinstance(s, str) else s.name for name, s in slopes.items()}
-    more = {name: s for s, name in zip(slopes.values(), names.values(), strict=True) if s is not None}
-    own = dict(zip(term.names, term.streams, strict=True))
+    more = {s if isinstance(s, str) else s.name: s for s in slopes.values() if s is not None}
 
     def fields(x: Tensor) -> tuple[Tensor, ...]:
         data = _tensors(term, x)
@@ -125,7 +124,7 @@ def derived(problem: Problem, term: Term, c: int) -> Term:
     return replace(
         term,
         name=f"{term.name}_{coordinate}",
-        streams=tuple({**more, **own}.values()),
+        streams=(*term.streams, *(s for name, s in more.items() if name not in term.names)),
         residual=residual,
         fields=fields,
         along=coordinate,
