@@ -45,9 +45,12 @@ def with_gradient(problem: Problem, terms: Sequence[Term]) -> tuple[Term, ...]:
 
         >>> from pinntk.pdes.wave import Wave
         >>> pde = Wave()
-        >>> [(term.name, term.derivatives) for term in with_gradient(pde, pde.terms()[:2])]  # u_tt - 4 u_xx, u - h
-        [('residual', ('u_tt', 'u_xx')), ('residual_x', ('u_tt', 'u_xx', 'u_xtt', 'u_xxx')), \
-('residual_t', ('u_tt', 'u_xx', 'u_ttt', 'u_xxt')), ('initial', ('u',))]
+        >>> for term in with_gradient(pde, pde.terms()[:2]):  # u_tt - 4 u_xx and the initial values
+        ...     print(term.name, term.along, term.derivatives)
+        residual None ('u_tt', 'u_xx')
+        residual_x x ('u_tt', 'u_xx', 'u_xtt', 'u_xxx')
+        residual_t t ('u_tt', 'u_xx', 'u_ttt', 'u_xxt')
+        initial None ('u',)
     """
     regions = all_placed([term.region for term in terms], problem.domain)
     found: list[Term] = []
@@ -80,8 +83,9 @@ def derived(problem: Problem, term: Term, c: int) -> Term:
     Example::
 
         >>> from pinntk.pdes.burgers import Burgers
-        >>> term = derived(Burgers(), Term("r", "interior", ("u", "u_x"), lambda s, f: s["u"] * s["u_x"] - f,
-        ...     lambda x: (x[:, 0] ** 2,)), 0)
+        >>> from pinntk.residual.terms import Term
+        >>> product = Term("r", "interior", ("u", "u_x"), lambda s, f: s["u"] * s["u_x"] - f, lambda x: (x[:, 0] ** 2,))
+        >>> term = derived(Burgers(), product, 0)
         >>> data = term.fields(torch.tensor([[3.0, 0.0]]))
         >>> values = {"u": torch.tensor([2.0]), "u_x": torch.tensor([5.0]), "u_xx": torch.tensor([7.0])}
         >>> term.name, term.residual(values, *data).tolist()  # u_x^2 + u u_xx - 2 x
