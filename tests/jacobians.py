@@ -81,7 +81,7 @@ def dense_jacobian(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:
     whole = _Whole(residuals)
     now = {name: p.detach() for name, p in whole.named_parameters()}
     parts = jacrev(lambda parameters: functional_call(whole, parameters, (batches,)))(now)
-    return torch.cat([parts[name].flatten(1) for name in now], dim=1)
+    return torch.cat([parts[name].reshape(len(parts[name]), -1) for name in now], dim=1)
 
 
 def values_of(residuals: Residuals, batches: dict[str, Batch]) -> Tensor:

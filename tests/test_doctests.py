@@ -40,6 +40,7 @@ PUBLIC = {
     " ProductFeature",
     "network.propagation": "activate activation_cotangents",
     "network.streams": "Operator Streams",
+    "residual.derived": "derived with_gradient",
     "residual.extent": "Extent",
     "residual.form": "ResidualForm",
     "residual.fresh": "FreshPoints fresh_counts",

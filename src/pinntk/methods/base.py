@@ -37,12 +37,15 @@ from pinntk.network.activations import own_activation
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.collocation import Collocation
+from pinntk.residual.derived import with_gradient
+from pinntk.residual.exact import left
 from pinntk.residual.extent import Extent
 from pinntk.residual.form import ResidualForm
 from pinntk.residual.loss import Way
 from pinntk.residual.objective import LeastSquares, NonFiniteLoss
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import Batch, Residuals
+from pinntk.residual.terms import Term
 from pinntk.residual.weighting import TraceWeighting
 
 
@@ -90,7 +93,7 @@ class Method(pl.LightningModule):
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
         """Gives the ``state_dict`` with which the run began, where that is not the seed's."""
-        self.residuals = Residuals(pde, self.network)
+        self.residuals = Residuals(pde, self.network, self.trained_terms(pde, settings, network))
         self.collocation = Collocation(self.residuals, points, seed)
         self.objective = self.make_objective()
         self.iteration = 0
@@ -109,7 +112,7 @@ class Method(pl.LightningModule):
         """What is minimised: the strong form, unless a method has another."""
         s = self.settings
         weighting = TraceWeighting(s.balance, s.update_every) if s.weighting == "ntk" else None
-        common = {"normalization": s.normalization, "weights": s.weights}
+        common = {"normalization": s.normalization, "weights": self.fixed_weights}
         return ResidualForm(self.residuals, points=self.collocation, weighting=weighting, **common)
 
     @property
@@ -135,7 +138,11 @@ class Method(pl.LightningModule):
     @classmethod
     def check(cls, pde: PDE, settings: MethodSettings, discretization: DiscretizationSettings | None) -> None:
         """Raise ValueError, naming the key, where problem and settings do not go together."""
-        allowed = [term.name for term in pde.terms()]
+        try:
+            terms = with_gradient(pde, pde.terms()) if settings.gradient else pde.terms()
+        except ValueError as error:
+            raise ValueError(f"method.gradient={settings.gradient:g}: {error}; allowed is 0") from error
+        allowed = [term.name for term in terms]
         for term in settings.weights:
             if term not in allowed:
                 raise ValueError(
@@ -163,7 +170,13 @@ class Method(pl.LightningModule):
         item: int,
     ) -> Extent:
         """Of the residuals that such a run trains on; ``item`` bytes for a number."""
-        return Extent.trained(pde, network, points, item=item)
+        return Extent.trained(pde, network, points, terms=cls.trained_terms(pde, settings, network), item=item)
+
+    @classmethod
+    def trained_terms(cls, pde: PDE, settings: MethodSettings, network: NetworkSettings) -> tuple[Term, ...]:
+        """The terms that such a run trains: those that do not hold exactly, and derivatives of the equation's."""
+        terms = left(pde, network) if network.hard else pde.terms()
+        return with_gradient(pde, terms) if settings.gradient else terms
 
     @classmethod
     def needs(cls, settings: MethodSettings, extent: Extent) -> dict[str, Need]:
@@ -265,9 +278,15 @@ class Method(pl.LightningModule):
         """Give the objective the points, and the weights, of this iteration."""
         self.objective.renew(self.iteration, self.draw)
 
+    @property
+    def fixed_weights(self) -> dict[str, float]:
+        """The fixed weights by term; 1 where a term is not named."""
+        s = self.settings
+        return {**{term.name: s.gradient for term in self.residuals.terms if term.along is not None}, **s.weights}
+
     def term_weights(self) -> Tensor:
         """The fixed weights of the terms, (T,), in their order."""
-        weights = [self.settings.weights.get(name, 1.0) for name in self.residuals.names]
+        weights = [self.fixed_weights.get(name, 1.0) for name in self.residuals.names]
         return torch.tensor(weights, dtype=self.dtype_, device=self.device)
 
     @property

@@ -70,6 +70,11 @@ class PreconditionedPlan(Plan):
             raise ValueError(f"discretization=null: {cls.name} needs the settings of the problem's discrete form")
         if settings.weights:
             raise ValueError(f"method.weights: {cls.name} has one term, its preconditioned residual; allowed is {{}}")
+        if settings.gradient:
+            raise ValueError(
+                f"method.gradient={settings.gradient:g}: {cls.name} has one term, its preconditioned residual, at nodes"
+                " of a grid, whose derivatives are not known; allowed is 0"
+            )
         if settings.weighting != "fixed":
             raise ValueError(
                 f"method.weighting={settings.weighting}: {cls.name} has one term, its preconditioned residual, which"

@@ -20,6 +20,9 @@ class MethodSettings(Settings):
     """``sum``: 1/2 sum r^2 per term, the paper's definition; ``mean``: mean r^2, as in most published numbers."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Fixed factor per residual term; 1 where a term is not named."""
+    gradient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the derivatives of the equation's residual along every coordinate, each a term of its own
+    (`pinntk.residual.derived`), where ``weights`` does not name it; 0: there are no such terms."""
     weighting: Literal["fixed", "ntk"] = "fixed"
     """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones."""
     balance: Balance = "blocks"

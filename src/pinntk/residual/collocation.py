@@ -72,7 +72,8 @@ class Collocation:
         points = candidates(self.settings, pde.lower, pde.upper, seed=self.seed, draw=draw, shape=shape)
         with torch.no_grad():
             batch = self.residuals.prepare_region("interior", self._placed(points))
-            found = self.residuals.of_region("interior", batch).values()
-            size = torch.stack([r.abs() for r in found]).sum(0).double().cpu().numpy()
+            found = self.residuals.of_region("interior", batch)
+            own = [found[term.name] for term in self.residuals.terms_of["interior"] if term.along is None]
+            size = torch.stack([r.abs() for r in own]).sum(0).double().cpu().numpy()
         count = self.settings.count_by_residual(len(interior))
         return redrawn(interior, points, size, count, seed=self.seed, draw=draw)

@@ -84,9 +84,18 @@ class Extent:
         return cls(rows, parameters, elements, by_term, most, network.width, network.depth, item, solved)
 
     @classmethod
-    def trained(cls, pde: Problem, network: NetworkSettings, points: PointSettings, *, item: int = 8) -> Self:
+    def trained(
+        cls,
+        pde: Problem,
+        network: NetworkSettings,
+        points: PointSettings,
+        *,
+        terms: Sequence[Term] | None = None,
+        item: int = 8,
+    ) -> Self:
         """At a run's collocation points."""
-        return cls.of(pde, network, {name: r.count(points) for name, r in _regions(pde).items()}, item=item)
+        counts = {name: region.count(points) for name, region in _regions(pde).items()}
+        return cls.of(pde, network, counts, terms=terms, item=item)
 
     @classmethod
     def measured(cls, pde: Problem, network: NetworkSettings, interior: int, conditions: int) -> Self:

@@ -55,6 +55,8 @@ class Term:
     images on the upper face."""
     fields: Callable[[Tensor], tuple[Tensor, ...]] = no_fields
     """Points (N, d) -> the data that the residual needs there; evaluated once per draw of points."""
+    along: str | None = None
+    """The coordinate along which it is the derivative of another term (`pinntk.residual.derived`); None: it is none."""
 
     @property
     def names(self) -> tuple[str, ...]:

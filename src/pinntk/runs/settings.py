@@ -260,6 +260,8 @@ class RunSettings(Strict, strict=True):
         silent = {"log_every"} | ({"balance", "update_every"} if self.method.weighting == "fixed" else set())
         if self.method.weighting == type(self.method).model_fields["weighting"].default:
             silent.add("weighting")
+        if not self.method.gradient:
+            silent.add("gradient")
         return self.method.model_dump(mode="json", exclude=silent)
 
     def _of_network(self) -> dict[str, Any]:
