@@ -133,10 +133,11 @@ class Rate:
             return pde.lift(self.at(x, self.start))
 
         def factor(x: Tensor) -> Tensor:
-            at = self.at(x, self.start)
-            along = torch.zeros_like(at)
-            along[:, self.place] = 1
-            return torch.func.jvp(pde.factor, (at,), (along,))[1]
+            with torch.enable_grad():
+                times = torch.full_like(x[:, 0], self.start, requires_grad=True)
+                values = pde.factor(self.at(x, times)).sum()
+                found = torch.autograd.grad(values, times, create_graph=True, materialize_grads=True)[0]
+            return found if x.requires_grad else found.detach()
 
         x = self._samples()
         times = np.linspace(self.start, self.end, 5)
