@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_order_in_the_step() -> None:
         assert (method.iteration, method.time) == (steps, 1.0)
         x = np.stack([np.linspace(0, 2 * math.pi, 40), np.ones(40)], axis=1)
         errors.append(np.abs(method.network.predict(x) - np.sin(x[:, 0] - 3.0)).max())
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert 2.4 < math.log2(coarse / fine) < 3.6
     assert errors[-1] < 2e-3
 
@@ -139,7 +140,10 @@ def test_between_the_knots_it_is_a_cubic_in_time() -> None:
 
     h = step * float(times[3] - times[2])
     found = network.streams(middle, streams)
-    first = {"u_x": (value(step, 0) - value(-step, 0)) / (2 * step), "u_t": (value(0, step) - value(0, -step)) / (2 * h)}
+    first = {
+        "u_x": (value(step, 0) - value(-step, 0)) / (2 * step),
+        "u_t": (value(0, step) - value(0, -step)) / (2 * h),
+    }
     for name, expected in first.items():
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-5)
     mixed = value(step, step) - value(step, -step) - value(-step, step) + value(-step, -step)
@@ -176,9 +180,7 @@ def test_walls_hold_exactly() -> None:
 
 @pytest.mark.parametrize("cut", [1, 7])
 def test_resumed_bit_for_bit(cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, resumed = whole_and_resumed(
-        lambda: make(Burgers(nu=0.1), steps=12, log_every=5), cut, tmp_path, monkeypatch
-    )
+    whole, resumed = whole_and_resumed(lambda: make(Burgers(nu=0.1), steps=12, log_every=5), cut, tmp_path, monkeypatch)
     for name in ("times", "theta", "speed"):
         one, other = getattr(whole.knots, name), getattr(resumed.knots, name)
         assert len(one) == 13

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def at_one(steps: int, *, embedded: bool = False) -> Tensor:
 def test_orders(embedded: bool, order: int) -> None:
     exact = at_one(4096)
     errors = [float((at_one(n, embedded=embedded) - exact).abs().max()) for n in (32, 64, 128)]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
     assert errors[-1] < (1e-6 if order == 3 else 1e-4)
 

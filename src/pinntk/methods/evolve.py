@@ -83,7 +83,7 @@ class Evolve(Method):
         """How far, relative to the rms of u, a step along the tangent may miss u: larger ones are shortened the next
         time; what is missed is made up for by Gauss-Newton steps."""
         corrections: Annotated[StrictInt, Field(ge=0)] = 3
-        """Gauss-Newton steps at most; where they leave more than the tolerance, the step is done again, half as long."""
+        """Gauss-Newton steps at most; where they leave more than the tolerance, the step is done again, half of it."""
         first_step: Positive = 1e-3
         """In units of time."""
         largest_step: Positive = 0.5
@@ -128,7 +128,9 @@ class Evolve(Method):
     @classmethod
     def check_network(cls, pde: PDE, network: NetworkSettings) -> None:
         if not network.hard:
-            raise ValueError(f"network.hard=false: {cls.name} needs conditions that hold exactly; allowed is network=hard")
+            raise ValueError(
+                f"network.hard=false: {cls.name} needs conditions that hold exactly; allowed is network=hard"
+            )
         rate, whole = Rate(pde), completed(network, pde)
         Features(whole, rate.coordinates, rate.lower, rate.upper)  # refuses inputs of t
         if rest := [term.name for term in left(pde, network) if not term.equation]:
@@ -333,7 +335,9 @@ class Evolve(Method):
         """How far it came: ``time``, of ``end``; steps done again for their error, and for the network's bend."""
         found = {**super().figures(reference), "time": self.time, "end": self.rate.end}
         if self.time < self.rate.end:
-            found["warning"] = f"method.steps={self.settings.steps} ended the run at t = {self.time:g}, not {self.rate.end:g}"
+            found["warning"] = (
+                f"method.steps={self.settings.steps} ended the run at t = {self.time:g}, not {self.rate.end:g}"
+            )
         return {**found, "rejected": self.rejected, "bent": self.bent}
 
 

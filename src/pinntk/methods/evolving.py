@@ -1,4 +1,4 @@
-"""A network of space whose parameters are a function of time, and what it is between the times at which they are known."""
+"""A network of space whose parameters are a function of time, known at knots, and what it is between them."""
 
 from __future__ import annotations
 
@@ -179,7 +179,9 @@ class EvolvingNetwork(Network):
 
     def propagate(self, inputs: Inputs, streams: Streams, record: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         if record is not None:
-            raise ValueError("a network that evolves has no one set of parameters at all times, by which to differentiate")
+            raise ValueError(
+                "a network that evolves has no one set of parameters at all times, by which to differentiate"
+            )
         place = self.evolution.place
         terms = [
             (number, factor * part.factor, index[:place] + index[place + 1 :], index[place])

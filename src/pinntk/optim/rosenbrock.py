@@ -107,7 +107,15 @@ class Increment:
 
 
 def increment(linear: Linear, t: float, h: float, tableau: Tableau = RODAS3) -> Increment | None:
-    """A step from t to t + h; None where the equations cannot be solved."""
+    """A step from t to t + h; None where the equations cannot be solved.
+
+    Example::
+
+        >>> one = torch.ones(1, dtype=torch.float64)  # u' = -u from 1 on, the parameter being u itself
+        >>> decay = Linear(one[None], -one[None], one[None], lambda v: v[None], lambda s, t: -s[0], 0 * one, 0.0)
+        >>> round(1 + increment(decay, 0.0, 0.1).w.item(), 4), round(math.exp(-0.1), 4)
+        (0.9048, 0.9048)
+    """
     solve = NormalEquations(linear.J - tableau.gamma * h * linear.slope, linear.mu)
     if not solve.solvable:
         return None

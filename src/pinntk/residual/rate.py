@@ -63,17 +63,18 @@ class Rate:
         self.term = equations[0]
         self.place = pde.coordinates.index("t")
         self.start, self.end = pde.lower[self.place], pde.upper[self.place]
-        self.coordinates, self.lower, self.upper = (
-            tuple(part[: self.place]) + tuple(part[self.place + 1 :])
-            for part in (pde.coordinates, pde.lower, pde.upper)
-        )
+        in_space = [c for c in range(len(pde.coordinates)) if c != self.place]
+        self.coordinates = tuple(pde.coordinates[c] for c in in_space)
+        self.lower, self.upper = tuple(pde.lower[c] for c in in_space), tuple(pde.upper[c] for c in in_space)
         self.first = f"{pde.fields[0]}_t"
         for name in self.term.derivatives:
             known = name == pde.fields[0] or name.startswith(f"{pde.fields[0]}_")
             if not known:
                 raise ValueError(f"{where} has an equation with {name!r}; allowed are u and its derivatives")
             if name != self.first and "t" in name.removeprefix(f"{pde.fields[0]}_"):
-                raise ValueError(f"{where} has an equation with {name!r}; of derivatives in time allowed is {self.first}")
+                raise ValueError(
+                    f"{where} has an equation with {name!r}; of derivatives in time allowed is {self.first}"
+                )
         if self.first not in self.term.derivatives:
             raise ValueError(f"{where} has an equation without {self.first}, which is needed")
         self._slopes: dict[str, float] = {}
@@ -145,7 +146,9 @@ class Rate:
         if any(_differ(pde.lift(self.at(x, float(t))), first) for t in times):
             raise ValueError(f"{where} has a lift that changes in time; allowed is one of space alone")
         if float(pde.factor(self.at(x, self.start)).abs().max()) > ROUNDING or not bool((scale != 0).all()):
-            raise ValueError(f"{where} has a factor that is not 0 at the start and of first order in time, as is needed")
+            raise ValueError(
+                f"{where} has a factor that is not 0 at the start and of first order in time, as is needed"
+            )
         return Ansatz(lift, factor)
 
     def _samples(self) -> Tensor:
