@@ -91,28 +91,41 @@ class Declared(PDE):
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
 
     streams: ClassVar[Sequence[str | Operator]] = ("u", "u_t")
-    residual: ClassVar[Callable[[Derivatives], Tensor]] = staticmethod(lambda s: s["u_t"] + s["u"])
+
+    @staticmethod
+    def residual(s: Derivatives) -> Tensor:
+        return s["u_t"] + s["u"]
 
     def terms(self) -> tuple[Term, ...]:
         return (Term("residual", "interior", tuple(self.streams), type(self).residual),)
 
 
 class Squared(Declared):
-    residual = staticmethod(lambda s: s["u_t"] ** 2 + s["u"])
+    @staticmethod
+    def residual(s: Derivatives) -> Tensor:
+        return s["u_t"] ** 2 + s["u"]
 
 
 class Degenerate(Declared):
-    residual = staticmethod(lambda s: 0 * s["u_t"] + s["u"])
+    @staticmethod
+    def residual(s: Derivatives) -> Tensor:
+        return 0 * s["u_t"] + s["u"]
 
 
 class Mixed(Declared):
     streams = ("u_xt", "u_t")
-    residual = staticmethod(lambda s: s["u_t"] - s["u_xt"])
+
+    @staticmethod
+    def residual(s: Derivatives) -> Tensor:
+        return s["u_t"] - s["u_xt"]
 
 
 class Steady(Declared):
     streams = ("u",)
-    residual = staticmethod(lambda s: s["u"])
+
+    @staticmethod
+    def residual(s: Derivatives) -> Tensor:
+        return s["u"]
 
 
 class Two(Declared):

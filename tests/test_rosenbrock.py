@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinntk.common.arrays import Array
 from pinntk.optim.rosenbrock import RODAS3, Linear, NormalEquations, increment
 
 
@@ -59,8 +60,8 @@ def test_a_step_against_dense_numpy() -> None:
     J, JL = rng.standard_normal((2, n, p))
     u, L = rng.standard_normal((2, n))
 
-    def F(u: np.ndarray, L: np.ndarray, t: float) -> np.ndarray:
-        return L + np.sin(u) * (1 + t**2)
+    def F(u: Array, L: Array, t: float) -> Array:
+        return np.asarray(L + np.sin(u) * (1 + t**2))
 
     slope = JL + (np.cos(u) * (1 + t**2))[:, None] * J
     in_time = np.sin(u) * 2 * t
