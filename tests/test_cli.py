@@ -113,7 +113,7 @@ BAD = [
         [
             "pde=foo",
             "method=bar",
-            "allowed: adam, adam_lbfgs, gauss_newton, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, "
+            "allowed: adam, adam_lbfgs, evolve, gauss_newton, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, "
             "pcpinn_ssbroyden, pinn_ntk, plan, ssbroyden",
         ],
     ),

@@ -49,6 +49,7 @@ PUBLIC = {
     "residual.ntk": "FactoredJacobian",
     "residual.measurements": "Measurements measured",
     "residual.points": "PointSettings UnitPoints candidates draw_region redrawn sample unit_points",
+    "residual.rate": "Rate",
     "residual.regions": "Domain Points",
     "residual.residuals": "Batch Residuals term_losses",
     "residual.shapes": "Disc Polygon Shape",
@@ -78,6 +79,7 @@ PUBLIC = {
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
+    "optim.rosenbrock": "NormalEquations increment",
     "optim.ssbroyden": "broyden_update coefficients",
     "optim.updated": "UpdatedMatrix",
 }

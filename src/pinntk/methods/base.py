@@ -68,6 +68,7 @@ class Method(pl.LightningModule):
     name: ClassVar[str]
     discrete: ClassVar[bool] = False
     """Whether it trains on the problem's discrete form."""
+    network_class: ClassVar[type[Network]] = Network
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Method(pl.LightningModule):
         self.discretization = discretization
         self.seed = seed
         self.way: Way = "fused_compiled" if compile else "plain"
-        self._untrained = partial(Network.of, pde, network, seed=seed, dtype=DTYPES[precision])
+        self._untrained = partial(self.network_class.of, pde, network, seed=seed, dtype=DTYPES[precision])
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
         """Gives the ``state_dict`` with which the run began, where that is not the seed's."""
@@ -153,6 +154,11 @@ class Method(pl.LightningModule):
                 f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation"
                 " (method.balance=blocks); allowed are problems with an initial, boundary or periodic term"
             )
+
+    @classmethod
+    def check_network(cls, pde: PDE, network: NetworkSettings) -> None:
+        """Raise ValueError, naming the key, where the method has no use for such a network."""
+        return
 
     @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:

@@ -142,6 +142,7 @@ class RunSettings(Strict, strict=True):
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: self.method_class.check_size(self.method, count_parameters(self.network, self.pde)),
+            lambda: self.method_class.check_network(self.pde, self.network),
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
             self._check_hard,
