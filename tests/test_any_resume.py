@@ -37,7 +37,13 @@ METHODS: dict[str, tuple[list[str], tuple[int, ...]]] = {
         ["method.adam.steps=8", "method.natural_gradient.steps=9", "method.natural_gradient.resample_every=4"],
         (6, 14),
     ),
-    "ssbroyden": (["method.adam.steps=8", "method.ssbroyden.steps=12", "method.ssbroyden.resample_every=5"], (6, 14)),
+    "ssbroyden": (
+        [
+            *["method.adam.steps=8", "method.ssbroyden.steps=12", "method.ssbroyden.resample_every=5"],
+            *["method.weighting=residual", "method.update_every=3"],
+        ],
+        (6, 14),
+    ),
     "gauss_newton": (
         [
             *["method.adam.steps=4", "method.ssbroyden.steps=6", "method.ssbroyden.resample_every=2"],

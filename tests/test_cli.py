@@ -113,8 +113,8 @@ BAD = [
         [
             "pde=foo",
             "method=bar",
-            "allowed: adam, adam_lbfgs, evolve, gauss_newton, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, pcpinn_ng, "
-            "pcpinn_ssbroyden, pinn_ntk, plan, ssbroyden",
+            "allowed: adam, adam_lbfgs, evolve, gauss_newton, gdnd, gdnd_theory, ntk_ng, pcpinn, pcpinn_gdnd, "
+            "pcpinn_ng, pcpinn_ssbroyden, pinn_ntk, plan, ssbroyden",
         ],
     ),
     ("method=null", ["method=null", "adam"]),

@@ -138,6 +138,7 @@ def test_files_may_hold_what_only_counts_elsewhere() -> None:
         *("points.initial", "points.boundary"),
         "discretization",
         *("method.balance", "method.update_every"),
+        *(f"method.attention.{key}" for key in ("potential", "memory", "share")),
         *(f"method.adam.schedule.{key}" for key in ("decay", "every", "final")),
     }
 

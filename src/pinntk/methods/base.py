@@ -36,6 +36,7 @@ from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.network.activations import own_activation
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
+from pinntk.residual.attention import Attention, attended
 from pinntk.residual.collocation import Collocation
 from pinntk.residual.derived import with_gradient
 from pinntk.residual.exact import left
@@ -113,8 +114,9 @@ class Method(pl.LightningModule):
         """What is minimised: the strong form, unless a method has another."""
         s = self.settings
         weighting = TraceWeighting(s.balance, s.update_every) if s.weighting == "ntk" else None
+        attention = Attention(s.attention, s.update_every) if s.weighting == "residual" else None
         common = {"normalization": s.normalization, "weights": self.fixed_weights}
-        return ResidualForm(self.residuals, points=self.collocation, weighting=weighting, **common)
+        return ResidualForm(self.residuals, points=self.collocation, weighting=weighting, attention=attention, **common)
 
     @property
     @abstractmethod
@@ -182,7 +184,8 @@ class Method(pl.LightningModule):
     def trained_terms(cls, pde: PDE, settings: MethodSettings, network: NetworkSettings) -> tuple[Term, ...]:
         """The terms that such a run trains: those that do not hold exactly, and derivatives of the equation's."""
         terms = left(pde, network) if network.hard else pde.terms()
-        return with_gradient(pde, terms) if settings.gradient else terms
+        terms = with_gradient(pde, terms) if settings.gradient else terms
+        return attended(terms) if settings.weighting == "residual" else terms
 
     @classmethod
     def needs(cls, settings: MethodSettings, extent: Extent) -> dict[str, Need]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 
 from pinntk.common.settings import Settings
+from pinntk.residual.attention import AttentionSettings
 from pinntk.residual.residuals import Normalization
 from pinntk.residual.weighting import Balance
 
@@ -23,15 +24,24 @@ class MethodSettings(Settings):
     gradient: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the derivatives of the equation's residual along every coordinate, each a term of its own
     (`pinntk.residual.derived`), where ``weights`` does not name it; 0: there are no such terms."""
-    weighting: Literal["fixed", "ntk"] = "fixed"
-    """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones."""
+    weighting: Literal["fixed", "ntk", "residual"] = "fixed"
+    """``ntk``: Algorithm 1's weights from the traces of the kernel, times the fixed ones; ``residual``: a factor on the
+    equation's residual at every point, from the residuals there (`pinntk.residual.attention`)."""
+    attention: AttentionSettings = AttentionSettings()
     balance: Balance = "blocks"
     """One such weight for the equation and one for all conditions (paper), or one per named term."""
     update_every: Annotated[StrictInt, Field(ge=1)] | None = None
-    """Iterations between two looks at the traces; null: with every draw of the points."""
+    """Iterations between two looks at the traces, or residuals; null: with every draw of the points."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
     """Iterations per block: between two logged points, and between two chances to save."""
 
     def without_effect(self) -> dict[str, str]:
-        unused = ("balance", "update_every") if self.weighting == "fixed" else ()
-        return {**super().without_effect(), **dict.fromkeys(unused, "counts only with weighting=ntk")}
+        found = super().without_effect()
+        if self.weighting != "ntk":
+            found["balance"] = "counts only with weighting=ntk"
+        if self.weighting == "fixed":
+            found["update_every"] = "counts only with weighting=ntk or residual"
+        if self.weighting != "residual":
+            keys = (f"attention.{name}" for name in AttentionSettings.model_fields)
+            found |= dict.fromkeys(keys, "counts only with weighting=residual")
+        return found

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pinntk.residual.attention import Attention, has_attention, with_factors
 from pinntk.residual.hessian import KEEP, Hessian
 from pinntk.residual.loss import BlockedLoss, Way, blocks
 from pinntk.residual.ntk import FactoredJacobian
@@ -31,6 +32,8 @@ class ResidualForm(LeastSquares):
         batches: prepared points by region, with which it begins; None: `renew` brings the first.
         points: where further draws come from; None: the points stay.
         weighting: of Algorithm 1; None: the weights are fixed.
+        attention: weights of the equation's points from their residuals, which are then of `attended` terms; None:
+            all count the same.
         normalization, weights: see `LeastSquares`.
 
     Example::
@@ -57,6 +60,7 @@ class ResidualForm(LeastSquares):
         *,
         points: Points | None = None,
         weighting: TraceWeighting | None = None,
+        attention: Attention | None = None,
         normalization: Normalization = "mean",
         weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -64,6 +68,7 @@ class ResidualForm(LeastSquares):
         self.functions, self.points, self.weighting = residuals, points, weighting
         self._batches = batches
         self.draw: int | None = None
+        self.attention, self._factors, self._looks = attention, dict[str, Tensor](), 0
         self._blocked = BlockedLoss(residuals, normalization, way="plain")
         self._due = False
         self.last_traces: Tensor | None = None
@@ -79,16 +84,53 @@ class ResidualForm(LeastSquares):
         """The points, by region."""
         if self._batches is None:  # nothing has been trained yet
             assert self.points is not None
-            self._batches = self.points.batches(self.draw or 0)
+            self._batches = self._weighed(self.points.batches(self.draw or 0))
         return self._batches
 
     def renew(self, iteration: int, draw: int) -> None:
-        if self.points is not None:
-            self._batches = self.points.batches(draw)
         drawn = draw != self.draw
+        looked = self.attention is not None and self.attention.due(iteration, drawn)
+        if self.attention is None:
+            if self.points is not None:
+                self._batches = self.points.batches(draw)
+        elif looked or self._batches is None:
+            self.draw = draw
+            self._batches = self._attend(drawn) if looked else None
         self.draw = draw
         self._due = self.weighting is not None and self.weighting.due(iteration, drawn)
-        self.version += drawn or self._due
+        self.version += drawn or self._due or looked
+
+    def _attend(self, drawn: bool) -> Mapping[str, Batch]:
+        """The points with the factors of a look at their residuals."""
+        assert self.attention is not None
+        assert self.points is not None
+        batches = self.points.batches(self.draw or 0)
+        self._looks = 0 if drawn else self._looks + 1
+        with torch.no_grad():
+            found = self.functions(batches)
+        for term in filter(has_attention, self.functions.terms):
+            r, before = found[term.name], self._factors.get(term.name)
+            first = drawn or before is None
+            self._factors[term.name] = (
+                self.attention.first(r) if first else self.attention.next(self._factors[term.name], r, self._looks)
+            )
+        return self._weighed(batches)
+
+    def _weighed(self, batches: Mapping[str, Batch]) -> Mapping[str, Batch]:
+        if not self._factors:
+            return batches
+        known = self._factors
+        return with_factors(batches, self.functions.terms_of, lambda name, one: known[name].to(one))
+
+    def report(self) -> dict[str, float]:
+        """Without the factors of the points, too."""
+        if self.attention is None or self.points is None:
+            return super().report()
+        kept, self._batches = self._batches, self.points.batches(self.draw or 0)
+        try:
+            return super().report()
+        finally:
+            self._batches = kept
 
     def by_term(self) -> dict[str, Tensor]:
         self._weigh()
@@ -139,12 +181,16 @@ class ResidualForm(LeastSquares):
         return {f"{k}_{n}": x for k, v in named.items() for n, x in zip(self.names, v.tolist(), strict=True)}
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "draw": self.draw, "traces": self.last_traces}
+        attention = {"factors": dict(self._factors), "looks": self._looks}
+        return {**super().state(), "draw": self.draw, "traces": self.last_traces, "attention": attention}
 
     def load(self, state: Mapping[str, Any]) -> None:
         super().load(state)
         self.draw = state["draw"]
         self.last_traces = None if state["traces"] is None else state["traces"].to(self._like)
+        attention = state.get("attention", {"factors": {}, "looks": 0})  # older checkpoints have none
+        self._factors = {name: factor.to(self._like) for name, factor in attention["factors"].items()}
+        self._looks = attention["looks"]
 
     def _weigh(self) -> None:
         """New weights, where they are due and nothing else has brought them."""

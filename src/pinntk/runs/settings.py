@@ -258,12 +258,18 @@ class RunSettings(Strict, strict=True):
     def _of_method(self) -> dict[str, Any]:
         """The method's settings that affect the result."""
         # The keys of weighting are younger than most run folders: they count where they say something.
-        silent = {"log_every"} | ({"balance", "update_every"} if self.method.weighting == "fixed" else set())
+        weighting = self.method.weighting
+        silent = {"log_every"} | ({"balance", "update_every"} if weighting == "fixed" else set())
+        silent |= {"balance"} if weighting == "residual" else {"attention"}
         if self.method.weighting == type(self.method).model_fields["weighting"].default:
             silent.add("weighting")
         if not self.method.gradient:
             silent.add("gradient")
-        return self.method.model_dump(mode="json", exclude=silent)
+        found = self.method.model_dump(mode="json", exclude=silent)
+        for phase in found.values():
+            if isinstance(phase, dict) and phase.get("resample_growth") == 1.0:
+                del phase["resample_growth"]
+        return found
 
     def _of_network(self) -> dict[str, Any]:
         """The network's settings; keys that are younger than most run folders count where they say something."""
@@ -274,6 +280,8 @@ class RunSettings(Strict, strict=True):
         for feature in found["features"]:
             if feature.get("parity") == "both":
                 del feature["parity"]
+            if feature.get("centred") is False:
+                del feature["centred"]
         return found
 
     @property
