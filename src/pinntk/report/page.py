@@ -149,7 +149,8 @@ def _all_settings(table: Table) -> str:
             for s in cell.settings:
                 words = [row.title, method_title(method), s.settings_hash]
                 shown = "".join(f"<td>{escape(word)}</td>" for word in words)
-                shown += f"<td>{s.width}</td><td>{s.depth or ''}</td><td>{escape(s.budget)}</td>"
+                budget = escape(s.budget) + (", hard conditions" if s.hard else "")
+                shown += f"<td>{s.width}</td><td>{s.depth or ''}</td><td>{budget}</td>"
                 shown += _number(s.lowest, NOT_KNOWN if s.unmeasured else "") + _number(s.median) + _number(s.spread)
                 counts = (s.trials, s.failed, s.count("interrupted"), s.count("unfinished"))
                 shown += "".join(f"<td>{count}</td>" for count in counts) + _number(cell.published)

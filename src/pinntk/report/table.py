@@ -29,6 +29,11 @@ class Setting:
     runs: tuple[Run, ...]
 
     @property
+    def hard(self) -> bool:
+        """Whether the network has the conditions built in."""
+        return bool((self.runs[0].config.get("network") or {}).get("hard"))
+
+    @property
     def errors(self) -> list[float]:
         """The L2RE of the trials that completed, ascending."""
         return sorted(run.l2re for run in self.runs if run.l2re is not None)

@@ -38,7 +38,8 @@ def details(setting: Setting) -> list[str]:
     """What stands behind the lowest error: median, spread, trials, name of the setting."""
     several = len(setting.errors) > 1
     parts = [f"median {number(setting.median)}", f"spread {number(setting.spread)}"] if several else []
-    return [*parts, trials(setting), f"[{setting.settings_hash}, w{setting.width}, {setting.budget}]"]
+    hard = ", hard conditions" if setting.hard else ""
+    return [*parts, trials(setting), f"[{setting.settings_hash}, w{setting.width}, {setting.budget}{hard}]"]
 
 
 def ours(cell: Cell, row: Row) -> list[tuple[str, bool, list[str]]]:
