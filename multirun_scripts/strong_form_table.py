@@ -1,8 +1,8 @@
-"""Tables in Markdown of the runs of strong_form.sh: the strong form alone, three seeds per row, and all runs.
+"""Tables in Markdown of the runs of strong_form.sh: the strong form alone, by settings, and all runs.
 
 python multirun_scripts/strong_form_table.py results/strong_form    # without a folder: runs/strong_form
 
-Beside them ``curves.png`` in that folder, the error of every such run against the seconds of its training, with the
+Beside them ``curves.png`` in that folder, the error of every run of a row's best settings against seconds, with the
 numbers in ``curves.csv``.
 """
 
@@ -58,8 +58,7 @@ def main() -> None:
     groups = [(title, list(by_settings(filter(row[0], distinct(found)))), row) for title, row in ROWS.items()]
     head("problem", "method", "hard", "seeds", "median", "to reach", "aim", "published", "training", "settings")
     for title, settings, (_, published, goal, aim) in groups:
-        trials = [runs for runs in settings if len(runs) >= 3]
-        for runs in sorted(trials, key=lambda runs: median(run.result["l2re"] for run in runs)):
+        for runs in sorted(settings, key=lambda runs: median(run.result["l2re"] for run in runs)):
             errors = [float(run.result["l2re"]) for run in runs]
             seconds = [round(run.result["seconds"]) for run in runs]
             hard = "yes" if runs[0].config["network"].get("hard") else "no"
@@ -79,9 +78,9 @@ def main() -> None:
                 f" {run.result.get('threads', '–')} |"
             )
     best = {
-        title: min(trials, key=lambda runs: median(run.result["l2re"] for run in runs))
+        title: min(settings, key=lambda runs: median(run.result["l2re"] for run in runs))
         for title, settings, _ in groups
-        if (trials := [runs for runs in settings if len(runs) >= 3])
+        if settings
     }
     lines = [(title, run.seed, *pair) for title, runs in best.items() for run in runs for pair in along(run)]
     write_figure(folder / "curves", curves(best), ("problem", "seed", "seconds", "l2re"), lines)

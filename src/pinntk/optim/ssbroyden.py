@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,15 @@ class SSBroydenSettings(Settings):
     """c2: the part of the slope that may be left."""
     max_trials: Annotated[StrictInt, Field(ge=1, le=1000)] = 20
     """Of one line search."""
+    restart: Literal["identity", "gauss_newton"] = "identity"
+    """What H becomes where the line search finds nothing along ``-H grad L``: a multiple of the identity; or
+    ``(J^T J + mu I)^-1`` first, and that multiple only where this does not help either. Not in the publication."""
+    restart_damping: Annotated[float, Field(gt=0, lt=1)] = 1e-10
+    """mu, relative to the largest eigenvalue of ``J^T J``."""
+
+    def without_effect(self) -> dict[str, str]:
+        unused = {} if self.restart == "gauss_newton" else {"restart_damping": "counts only with restart=gauss_newton"}
+        return {**super().without_effect(), **unused}
 
 
 class SSBroyden:
@@ -49,7 +58,8 @@ class SSBroyden:
 
     phi and tau are `coefficients`. Before the first update H is ``y^T s / y^T y`` times the identity, and where
     ``y^T s <= 0`` there is none. Where the line search finds no such t, the lowest of the losses it saw is taken.
-    Where none is lower, H becomes a multiple of the identity (``y^T s / y^T y`` of the last step, or the inverse of the
+    Where none is lower, H becomes ``(J^T J + mu I)^-1`` with ``restart=gauss_newton``, or else, and where that has just
+    failed, a multiple of the identity (``y^T s / y^T y`` of the last step, or the inverse of the
     gradient's 1-norm at the start), and where it is that already, the optimiser is stuck. theta only ever moves to a
     lower loss.
 
@@ -69,13 +79,15 @@ class SSBroyden:
         reason: why the optimiser is stuck, in words; empty where it is not.
     """
 
-    _SAVED = ("step_length", "resets", "reason", "_before", "_multiple")
+    _SAVED = ("step_length", "resets", "reason", "_before", "_multiple", "_restarted")
 
     def __init__(self, objective: Objective, settings: SSBroydenSettings) -> None:
         self.objective = objective
         self.settings = settings
         self.inverse: UpdatedMatrix | None = None
         self.step_length, self.resets, self.reason = 0.0, 0, ""
+        self._restarted = False
+        """Whether H is that of a restart, and no step has been made with it."""
         self._now: Point | None = None
         self._product: Tensor | None = None
         """H times the gradient of ``_now``, where it is known."""
@@ -109,13 +121,28 @@ class SSBroyden:
             if self.inverse is None:
                 self.reason = "the line search finds no lower loss"
             else:
-                self.inverse, self.resets = None, self.resets + 1
+                self._restart()
             return now.losses
         self.step_length, then = found
         self.objective.assign(then.theta)
+        self._restarted = False
         self._learn(now, then, -direction)
         self._now, self._before = then, now.loss
         return now.losses
+
+    def _restart(self) -> None:
+        """Another H at the same parameters: the Gauss-Newton one, where it is wanted and has not just failed."""
+        self.resets += 1
+        again = self.settings.restart == "gauss_newton" and not self._restarted
+        self.inverse = self._gauss_newton() if again else None
+        self._restarted = self.inverse is not None
+
+    def _gauss_newton(self) -> UpdatedMatrix | None:
+        """``(J^T J + mu I)^-1``; None where it is not finite."""
+        rows = self.objective.jacobian()[2].dense()
+        values, vectors = torch.linalg.eigh(rows.T @ rows)
+        inverse = (vectors / (values.clamp_min(0) + self.settings.restart_damping * values[-1])) @ vectors.T
+        return UpdatedMatrix(inverse.contiguous()) if inverse.isfinite().all() else None
 
     def _search(self, now: Point, direction: Tensor, slope: float) -> tuple[float, Point] | None:
         """The step length and where it leads; None where no loss is lower."""
@@ -168,7 +195,7 @@ class SSBroyden:
         product = self.inverse @ then.gradient
         update = broyden_update(s, y, Bs, product - Hg)
         if update is None:  # rounding has eaten H's smallest eigenvalues
-            self.inverse, self.resets = None, self.resets + 1
+            self._restart()
             return
         self.inverse.add(update)
         self._product = update.product(then.gradient, product)
@@ -185,7 +212,7 @@ class SSBroyden:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
         for name in self._SAVED:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # older checkpoints lack the last
         theta = self.objective.parameters()
         inverse, product = state["inverse"], state.get("product")
         if isinstance(inverse, Tensor):  # of a checkpoint from before `UpdatedMatrix`

@@ -269,6 +269,8 @@ class RunSettings(Strict, strict=True):
         for phase in found.values():
             if isinstance(phase, dict) and phase.get("resample_growth") == 1.0:
                 del phase["resample_growth"]
+            if isinstance(phase, dict) and phase.get("restart") == "identity":
+                del phase["restart"], phase["restart_damping"]
         return found
 
     def _of_network(self) -> dict[str, Any]:
