@@ -34,7 +34,8 @@ def damped(objective: ResidualForm, damping: float) -> Tensor:
     _, s, Vt = torch.linalg.svd(J, full_matrices=True)
     squares = torch.zeros(len(Vt), dtype=J.dtype)
     squares[: len(s)] = s.square()
-    return Vt.T @ torch.diag(1 / (squares + damping * squares[0])) @ Vt
+    inverse: Tensor = Vt.T @ torch.diag(1 / (squares + damping * squares[0])) @ Vt
+    return inverse
 
 
 def test_it_starts_again_from_the_gauss_newton_matrix() -> None:
