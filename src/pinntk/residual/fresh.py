@@ -23,6 +23,7 @@ def fresh_counts(settings: PointSettings) -> PointSettings:
 
     Example::
 
+        >>> from pinntk.residual.points import PointSettings
         >>> counts = fresh_counts(PointSettings(interior=10_000, initial=257, boundary=20_000))
         >>> counts.interior, counts.initial, counts.boundary
         (3493, 257, 1250)
@@ -52,6 +53,9 @@ class FreshPoints:
 
         >>> from pinntk.network import Network, NetworkSettings
         >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.points import PointSettings
+        >>> from pinntk.residual.residuals import Residuals
         >>> pde = Poisson1D(a=1)
         >>> network = Network(NetworkSettings(width=1, depth=1), pde.coordinates, pde.lower, pde.upper)
         >>> network.assign(torch.tensor([0.0, 0.0, 0.0, 2.0]))  # u = 2: residual pi^2 sin pi x, 2 at both ends
