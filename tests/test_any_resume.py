@@ -46,11 +46,11 @@ METHODS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     ),
     "gauss_newton": (
         [
-            *["method.adam.steps=4", "method.ssbroyden.steps=6", "method.ssbroyden.resample_every=2"],
+            *["method.adam.steps=8", "method.ssbroyden.steps=6", "method.ssbroyden.resample_every=2"],
             *["method.ssbroyden.resample_growth=1.5", "method.gauss_newton.steps=9", "method.gauss_newton.sketch=0.5"],
             "method.gauss_newton.resample_every=3",
         ],
-        (2, 7, 14),
+        (6, 11, 18),
     ),
     "plan": ([PHASES, *ALGORITHM_1, DRAWN], (6, 11, 17, 22, 28, 33)),
 }

@@ -21,7 +21,7 @@ from pinntk.pdes.declaration.terms import term_faults
 
 METRICS = (
     "iteration loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
-    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right"
+    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right radius time step_size rejected"
 ).split()
 RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
