@@ -45,7 +45,8 @@ def curves(rows: dict[str, list[Run]]) -> Figure:
         for number_, run in enumerate(runs):
             points = list(along(run))
             if points:
-                axes.plot(*zip(*points, strict=True), color=f"C{k}", lw=1.2, label=None if number_ else title)
+                look = {"color": f"C{k}", "lw": 1.2, "marker": "o" if len(points) == 1 else None}
+                axes.plot(*zip(*points, strict=True), label=None if number_ else title, **look)
     axes.set(xlabel="seconds of training, one thread", ylabel="L2RE", yscale="log", ylim=(None, 3))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, ncols=2)
