@@ -120,8 +120,9 @@ def gains(objective: ResidualObjective, radii: np.ndarray[Any, Any]) -> list[tup
     return found
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("ratio", [0.15, 0.5, 0.9, 0.99])
-def test_the_largest_radius_that_keeps_its_promise_is_taken(ratio: float) -> None:
+def test_the_largest_radius_that_keeps_its_promise_is_taken(ratio: float, late: bool) -> None:
     """The function is so bent that the promise holds for some radii and not for others."""
     objective = ResidualObjective(lambda x: torch.stack([x[0] - 1, 10 * (x[1] - x[0] ** 2)]), torch.tensor([-1.2, 1.0]))
     objective.theta = objective.theta.double()
@@ -129,7 +130,9 @@ def test_the_largest_radius_that_keeps_its_promise_is_taken(ratio: float) -> Non
     all_of_them = gains(objective, radii)
     good = [k for k, (gain, _) in enumerate(all_of_them) if gain >= ratio]
     assert 0 < len(good) < len(radii)  # or the test would not tell
-    taken = optimizer(objective, radius=0.4, radii=9, spread=5.0, ratio=ratio)
+    wanted, other = ("late_ratio", "ratio") if late else ("ratio", "late_ratio")
+    taken = optimizer(objective, radius=0.4, radii=9, spread=5.0, **{wanted: ratio, other: 1e-3})
+    taken.late = late
     taken.step()
     assert taken.trials == good[0] + 1
     assert taken.gain_ratio == pytest.approx(all_of_them[good[0]][0], rel=1e-8)

@@ -24,9 +24,11 @@ class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
 
     def need(self, extent: Extent) -> Need:
         """``2 P^2`` numbers: the inverse Hessian, and the copy of it in a checkpoint; what is pending beside
-        it is little."""
+        it is little. With ``restart=gauss_newton`` J as well, its rows, ``J^T J`` and its eigenvectors, ``4 P^2``."""
+        square = extent.matrix(extent.parameters, extent.parameters)
+        again = max(extent.made, extent.dense + 4 * square) + extent.factors if self.restart == "gauss_newton" else 0
         what = f"self-scaled Broyden keeps a matrix of {extent.parameters:,}^2 numbers, and copies it to save it"
-        return Need(what, 2 * extent.matrix(extent.parameters, extent.parameters))
+        return Need(what, 2 * square + again)
 
     def phase(self, objective: LeastSquares, seed: int) -> Phase:
         return SSBroydenPhase(objective, self, seed)
