@@ -31,6 +31,7 @@ import torch
 
 from pinntk import __version__
 from pinntk.common.cores import available_cores
+from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.launch.cli import compose, configuration_folder
 from pinntk.runs.run import run
@@ -46,8 +47,13 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("lease", "agreement", "whole", "steps")
 PROBLEMS = ("poisson1d", "convection", "wave", "reaction", "burgers", "heat2d")
-SHARES = {"lease": 0.2, "agreement": 0.5, "whole": 0.15, "steps": 1.0}
+SHARES = {"lease": 0.2, "agreement": 0.5, "whole": 0.3, "steps": 1.0}
 """Of the seconds that are left, at most."""
+NEEDED = {"evolve": ["network=hard"]}
+"""Words without which a method is refused everywhere."""
+SLOW = ("evolve", "gauss_newton")
+PATIENCE = 40.0
+"""Seconds that a cell waits for the processor's runs."""
 STEP_SECONDS = 0.3
 SEEDS = (0, 1, 2)
 """Of the perturbed starts; 0 is the start itself."""
@@ -65,8 +71,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 def methods() -> list[str]:
-    """Those that need no further word."""
-    return sorted(path.stem for path in (configuration_folder() / "method").glob("*.yaml") if path.stem != "plan")
+    """Those that need no further word; slow ones last."""
+    found = [path.stem for path in (configuration_folder() / "method").glob("*.yaml") if path.stem != "plan"]
+    return sorted(found, key=lambda name: (name in SLOW, name))
 
 
 class Record:
@@ -105,6 +112,8 @@ class Record:
         try:
             found = work()
             told = {"status": "done", **found}
+        except BadInput as error:
+            told = {"status": "refused", "reason": str(error).splitlines()[0][:300]}
         except Exception as error:  # whatever it is, the other cells have nothing to do with it
             told = {"status": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
         told["cell_seconds"] = time.monotonic() - started
@@ -165,7 +174,10 @@ def agreement(record: Record, options: argparse.Namespace) -> None:
     """Every method on every problem, on the processor in other processes and on the device in this one."""
     record.begin("agreement")
     cells = [(pde, method) for method in options.methods for pde in options.problems]
-    words = {(pde, method): [f"pde={pde}", f"method={method}", *options.words] for pde, method in cells}
+    words = {
+        (pde, method): [f"pde={pde}", f"method={method}", *NEEDED.get(method, []), *options.words]
+        for pde, method in cells
+    }
     pool = ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) if options.jobs else None
     beside: dict[tuple[str, str], list[Future[dict[str, Any]]]] = {}
     if pool is not None:
@@ -177,7 +189,9 @@ def agreement(record: Record, options: argparse.Namespace) -> None:
                 found = gpu_cells.trained(words[cell], options.device)
                 if pool is None:
                     return gpu_cells.compared([gpu_cells.trained(words[cell], "cpu", seed) for seed in SEEDS], found)
-                return gpu_cells.compared([f.result(timeout=max(1.0, record.left)) for f in beside[cell]], found)
+                return gpu_cells.compared(
+                    [f.result(timeout=max(1.0, min(PATIENCE, record.left))) for f in beside[cell]], found
+                )
 
             record.cell(f"{cell[0]} {cell[1]}", both, expected=3.0 if options.device == "cuda" else 0.0)
     finally:

@@ -22,13 +22,14 @@ def table(record: dict[str, Any]) -> str:
     lines += _agreement(parts.get("agreement", {}), about)
     lines += _whole(parts.get("whole", {}))
     lines += _steps(parts.get("steps", {}))
-    failed = [
-        f"- {part}, {name}: {cell['reason']}"
-        for part, cells in parts.items()
-        for name, cell in cells.items()
-        if cell["status"] == "failed"
-    ]
-    lines += ["Failed:", "", *failed, ""] if failed else []
+    for status in ("failed", "refused"):
+        found = [
+            f"- {part}, {name}: {cell['reason']}"
+            for part, cells in parts.items()
+            for name, cell in cells.items()
+            if cell["status"] == status
+        ]
+        lines += [f"{status.capitalize()}:", "", *found, ""] if found else []
     lines += ["Skipped:", "", *(f"- {line}" for line in record["skipped"]), ""] if record["skipped"] else []
     return "\n".join(lines)
 

@@ -9,7 +9,8 @@ There are four ways for a block. ``fused_compiled``: network and back by a kerne
 (`pinntk.network.fused`), and between them the residuals, compiled by torch. ``fused``: the residuals are not
 compiled, which takes torch longer than a short run has. ``compiled``: all of it one graph compiled by torch, where
 there is no such kernel: on a GPU, with slopes that are trained, with an activation that cannot be traced, without a C++
-compiler. ``plain``: nothing compiled.
+compiler. ``plain``: nothing compiled. On a GPU, what ``compiled`` or ``plain`` launches is recorded once and replayed
+(`Replayed`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from pinntk.network.fused import Kernel, NotFused, kernels
 from pinntk.network.streams import Streams
 from pinntk.residual.ntk import cotangents_by_term, factor_region, gradient_of
+from pinntk.residual.replayed import Replayed
 from pinntk.residual.residuals import Batch, Normalization, Residuals, term_losses
 from pinntk.residual.traced import Traced
 
@@ -68,6 +70,8 @@ class BlockedLoss:
             torch.compiler.reset()
             self._weighted = torch.compile(self._weighted_block, dynamic=False)
             self._by_term = torch.compile(self._term_block, dynamic=False)
+        self._replayed_loss = Replayed(self._summed, self.parameters)
+        self._replayed_terms = Replayed(self._summed_by_term, self.parameters)
         self._between: dict[tuple[str, str, float, int], Traced] = {}
         self._split: tuple[object, list[tuple[str, Batch, float]]] | None = None
 
@@ -81,18 +85,27 @@ class BlockedLoss:
         Returns:
             the unweighted losses of the terms, (T,).
         """
+        with torch.no_grad():
+            losses, *gradient = self._replayed_loss(batches, weights)
+            self._accumulate(gradient)
+            return losses.clone()
+
+    def _summed(self, batches: Mapping[str, Batch], weights: Tensor) -> tuple[Tensor, ...]:
+        """The unweighted losses of the terms, (T,), and the gradient of L."""
         names = self.residuals.names
         weight = dict(zip(names, weights.unbind(), strict=True))
         found = dict.fromkeys(names, torch.zeros((), dtype=weights.dtype, device=weights.device))
-        with torch.no_grad():
-            for region, block, share in self._blocks(batches):
-                terms = [term.name for term in self.residuals.terms_of[region]]
-                block_of = self._fused_block if region in self._kernels else self._weighted
-                losses, gradient = block_of(region, block, share, torch.stack([weight[n] for n in terms]))
-                self._accumulate(gradient)
-                for name, loss in zip(terms, losses.unbind(), strict=True):
-                    found[name] = found[name] + loss
-        return torch.stack([found[name] for name in names])
+        gradient: list[Tensor] = []
+        for region, block, share in self._blocks(batches):
+            terms = [term.name for term in self.residuals.terms_of[region]]
+            block_of = self._fused_block if region in self._kernels else self._weighted
+            losses, part = block_of(region, block, share, torch.stack([weight[n] for n in terms]))
+            for total, more in zip(gradient, part, strict=bool(gradient)):
+                total += more
+            gradient = gradient or part
+            for name, loss in zip(terms, losses.unbind(), strict=True):
+                found[name] = found[name] + loss
+        return torch.stack([found[name] for name in names]), *gradient
 
     def by_term(self, batches: Mapping[str, Batch]) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, traces of the kernel's diagonal blocks and gradients of every term, unweighted.
@@ -101,15 +114,19 @@ class BlockedLoss:
             losses (T,); traces (T,), sums or means over the term's residuals as ``normalization`` has it; gradients
             (T, P), parameters in their order.
         """
-        found: dict[str, list[Tensor]] = {}
         with torch.no_grad():
-            for region, block, share in self._blocks(batches):
-                terms = [term.name for term in self.residuals.terms_of[region]]
-                # A residual of a pair of points has its squares over both: not the kernel's.
-                alone = region in self._kernels and not self.residuals.region_of[region].pairs
-                block_of = self._fused_by_term if alone else self._by_term
-                for name, parts in zip(terms, block_of(region, block, share), strict=True):
-                    found[name] = [x + y for x, y in zip(found[name], parts, strict=True)] if name in found else parts
+            losses, traces, gradients = self._replayed_terms(batches)
+            return losses.clone(), traces.clone(), gradients
+
+    def _summed_by_term(self, batches: Mapping[str, Batch]) -> tuple[Tensor, ...]:
+        found: dict[str, list[Tensor]] = {}
+        for region, block, share in self._blocks(batches):
+            terms = [term.name for term in self.residuals.terms_of[region]]
+            # A residual of a pair of points has its squares over both: not the kernel's.
+            alone = region in self._kernels and not self.residuals.region_of[region].pairs
+            block_of = self._fused_by_term if alone else self._by_term
+            for name, parts in zip(terms, block_of(region, block, share), strict=True):
+                found[name] = [x + y for x, y in zip(found[name], parts, strict=True)] if name in found else parts
         losses, traces, gradients = zip(*[found[name] for name in self.residuals.names], strict=True)
         return torch.stack(losses), torch.stack(traces), torch.stack(gradients)
 

@@ -6,7 +6,7 @@ Everything else is derived from it: the loss is a weighted sum of squares of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,17 @@ class Batch:
     """What `Network.prepare` makes of them."""
     fields: tuple[tuple[Tensor, ...], ...]
     """Per term of the region: the region's data and the problem's at the points."""
+
+    def tensors(self) -> list[Tensor]:
+        """All that it is made of."""
+        return [self.points, *(x for x in self.inputs if x is not None), *(x for part in self.fields for x in part)]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The same with every tensor's image."""
+        features, *rest = self.inputs
+        weights, offset = (None if part is None else function(part) for part in rest)
+        fields = tuple(tuple(map(function, part)) for part in self.fields)
+        return Batch(function(self.points), Inputs(function(features), weights, offset), fields)
 
     def split(self, count: int, *, pairs: bool = False) -> list[Batch]:
         """Blocks of as many points each, up to one.
