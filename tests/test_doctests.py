@@ -75,14 +75,15 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
-    "optim.gauss_newton": "GaussNewtonSteps Sketch TrustRegion",
+    "optim.gauss_newton": "GaussNewtonSteps Sketch",
     "optim.lagged": "Lagged",
-    "optim.least_squares": "DampedLeastSquares",
+    "optim.least_squares": "DampedLeastSquares Reduced TrustRegion",
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
     "optim.rosenbrock": "NormalEquations increment",
     "optim.ssbroyden": "broyden_update coefficients",
+    "optim.stepping": "Resumable Trials gain_ratio",
     "optim.updated": "UpdatedMatrix",
 }
 """What users of the library import from each module."""

@@ -10,11 +10,13 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 import torch
+from conditioned import error, exactly, with_condition
 from objectives import ResidualObjective, bent, random
 from torch import Tensor
 
 from pinntk.methods.plan import draws_by
-from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps, Sketch, TrustRegion
+from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps, Sketch
+from pinntk.optim.least_squares import TrustRegion
 
 shapes = pytest.mark.parametrize("shape", [(19, 7), (7, 19), (8, 8)], ids=["tall", "wide", "square"])
 
@@ -72,6 +74,40 @@ def test_it_is_as_exact_as_j_itself_where_the_normal_equations_have_no_digit() -
     J, known = U @ torch.diag(values) @ V.T, random(n, seed=3)
     d, _ = TrustRegion(J, -(J @ known)).step(1e6)
     assert float((d - known).norm()) <= 1e-4 * float(known.norm())
+
+
+@pytest.mark.parametrize("shape", [(12, 25), (25, 12), (20, 20)], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("damping", [1e-14, 1e-10, 1e-3])
+def test_the_step_of_a_bad_condition_against_sixty_digits(shape: tuple[int, int], damping: float) -> None:
+    """A condition of 1e10; of ``J J^T + lambda I``, or ``J^T J + lambda I``, half the digits and more are gone."""
+    J = with_condition(*shape, condition=1e10)
+    r = J @ random(shape[1], seed=5)
+    d, found = TrustRegion(J, r).step(float(exactly(J, r, damping).norm()))
+    assert error(d, exactly(J, r, found)) < 1e-8
+    gram = J @ J.T if shape[0] < shape[1] else J.T @ J
+    gram.diagonal().add_(found)
+    squared = -J.T @ torch.linalg.solve(gram, r) if shape[0] < shape[1] else -torch.linalg.solve(gram, J.T @ r)
+    assert damping > 1e-14 or error(squared, d) > 1e-4
+    assert found == pytest.approx(damping, rel=1e-3)
+
+
+def test_neither_way_makes_a_matrix_of_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is factored is J or J^T and the triangle; with N < P its N rows only are left."""
+    factored, decomposed, sizes = torch.geqrf, torch.linalg.svd, []
+
+    def geqrf(A: Tensor) -> Any:
+        sizes.append(tuple(A.shape))
+        return factored(A)
+
+    def svd(A: Tensor, full_matrices: bool) -> Any:
+        sizes.append(tuple(A.shape))
+        return decomposed(A, full_matrices=full_matrices)
+
+    monkeypatch.setattr(torch, "geqrf", geqrf)
+    monkeypatch.setattr(torch.linalg, "svd", svd)
+    for rows, parameters in ((7, 19), (19, 7)):
+        TrustRegion(random(rows, parameters), random(rows, seed=2)).step(0.1)
+    assert sizes == [(19, 7), (7, 7), (19, 8), (7, 7)]
 
 
 @pytest.mark.parametrize("kept", [1, 4, 9])

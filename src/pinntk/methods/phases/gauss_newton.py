@@ -34,12 +34,9 @@ class GaussNewtonPhase(SteppingPhase):
     """One step of `GaussNewtonSteps` per iteration."""
 
     name: ClassVar[str] = "gauss_newton"
+    logged: ClassVar[tuple[str, ...]] = ("radius", "damping", "gain_ratio", "trials")
 
     optimizer: GaussNewtonSteps
 
     def make(self) -> GaussNewtonSteps:
         return GaussNewtonSteps(self.objective, self.settings, seed=self.seed)
-
-    def log(self) -> dict[str, float]:
-        o = self.optimizer
-        return {"radius": o.radius, "damping": o.damping, "gain_ratio": o.gain_ratio, "trials": o.trials}
