@@ -56,7 +56,7 @@ PUBLIC = {
     "residual.shapes": "Disc Polygon Shape",
     "residual.spectra": "Spectrum SymmetricOperator norm share_of_entries spectral_density spectral_norm",
     "residual.terms": "Problem Term jump periodic prescribed value vanishing zero",
-    "residual.weighting": "balanced",
+    "residual.weighting": "balanced evened",
     "discrete.conditioning": "ConditionNumbers norm",
     "discrete.difference": "first_derivative_order4 lagrange_stencil lagrange_weights"
     " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"

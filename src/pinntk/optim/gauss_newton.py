@@ -6,13 +6,14 @@ training of physics-informed neural networks", arXiv 2607.02194, 2026): the sing
 every step. What departs from it, so that the name is not ours: the rows of J are not sketched, because their QR
 factorisation loses nothing and costs less than the trials; the radii are tried from the largest down until one keeps
 its promise, which finds the same one with fewer losses; what counts as the turn of lambda is said at
-`GaussNewtonSteps`; and terms are not balanced here, for that is the objective's affair.
+`GaussNewtonSteps`; and where it balances terms by small powers along the training, ``balance=rows`` takes what makes
+the norms of their blocks of J alike.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import scipy.fft
@@ -24,6 +25,8 @@ from pinntk.common.settings import Positive, Settings
 from pinntk.optim.least_squares import TrustRegion
 from pinntk.optim.objective import Objective
 from pinntk.optim.stepping import Resumable, Trials, gain_ratio
+from pinntk.residual.ntk import Jacobian
+from pinntk.residual.weighting import evened
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -45,6 +48,9 @@ class GaussNewtonSettings(Settings):
     """Least gain ratio after that."""
     sketch: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the dimensions of theta in which a step lies, drawn anew for every step; 1: all of them."""
+    balance: Literal["rows"] | None = None
+    """``rows``: the rows of every term are scaled so that their blocks of J have one Frobenius norm; null: as the loss
+    weighs them."""
     max_failures: Count = 8
     """Steps in a row without a lower loss, after which the optimiser is stuck; each divides the radius by
     ``spread^2``."""
@@ -94,6 +100,12 @@ class GaussNewtonSteps(Resumable):
     better conditioned, afterwards they only bounce. Where none is good enough the one with the lowest loss is taken, if
     that is lower than before; theta only ever moves to a lower loss.
 
+    With ``balance=rows`` all this is of balanced terms: the rows of term k in r and J are multiplied by the square root
+    of ``w_k = mean_j Tr K_jj / Tr K_kk``, K = J J^T, so that all T blocks of J have one Frobenius norm. These are
+    Algorithm 1's weights of single terms (`pinntk.residual.weighting`) from the J that the step has anyway; weights
+    that the loss has cancel in them. Within a step they are held fixed, for model and losses alike. From step to step
+    they change: it is not one function that falls, and the loss in the log, without them, may rise.
+
     Args:
         objective: residuals and their Jacobian; it may change between steps (fresh points).
         settings: see there.
@@ -101,10 +113,12 @@ class GaussNewtonSteps(Resumable):
 
     Attributes:
         radius: length of the last step.
-        damping: its lambda.
-        gain_ratio: of it.
+        damping: its lambda; NaN where no step was taken.
+        gain_ratio: of it; likewise.
+        least_ratio: what was asked of it, ``ratio`` or ``late_ratio``.
         late: whether lambda has turned upward.
         trials: losses that the last step took.
+        weights: w_k of it by term; empty without ``balance``.
         failures: steps in a row without a lower loss.
         reason: why the optimiser is stuck, in words; empty where it is not.
 
@@ -128,21 +142,28 @@ class GaussNewtonSteps(Resumable):
     def __init__(self, objective: Objective, settings: GaussNewtonSettings, *, seed: int = 0) -> None:
         self.objective, self.settings, self.seed = objective, settings, seed
         self.radius, self.damping, self.gain_ratio = settings.radius, math.nan, math.nan
-        self.lowest_damping = math.inf
+        self.lowest_damping, self.least_ratio = math.inf, settings.ratio
         self.late = False
         self.trials = self.failures = self.steps = 0
         self.reason = ""
+        self.weights: dict[str, float] = {}
 
     def step(self) -> Tensor:
         """One step; the losses before it, (1 + T,)."""
         losses, r, jacobian = self.objective.jacobian()
+        roots: Tensor | float = 1.0
+        if self.settings.balance == "rows":
+            roots = self._roots(jacobian)
+            r, jacobian = roots * r, jacobian.scaled(roots)
         J = jacobian.dense()
         self.trials = 0
+        self.damping = self.gain_ratio = math.nan
+        self.least_ratio = self.settings.late_ratio if self.late else self.settings.ratio
         if not (r.isfinite().all() and J.isfinite().all()):
             self.reason = "the residuals or their Jacobian are not finite"
             return losses
         with Trials(self.objective) as trials:
-            found = self._search(trials, J, r)
+            found = self._search(trials, J, r, roots)
             if found is not None:
                 trials.go(found[-1])
                 trials.keep()
@@ -159,7 +180,16 @@ class GaussNewtonSteps(Resumable):
         self.late = self.late or self.damping > TURN * self.lowest_damping
         return losses
 
-    def _search(self, trials: Trials, J: Tensor, r: Tensor) -> tuple[float, float, float, float, Tensor] | None:
+    def _roots(self, jacobian: Jacobian) -> Tensor:
+        """Factors of the rows that balance the terms, (N,)."""
+        weights = evened(torch.stack(list(jacobian.traces().values())))
+        self.weights = dict(zip(jacobian.slices, weights.tolist(), strict=True))
+        counts = [rows.stop - rows.start for rows in jacobian.slices.values()]
+        return weights.sqrt().repeat_interleave(torch.tensor(counts, device=weights.device))
+
+    def _search(
+        self, trials: Trials, J: Tensor, r: Tensor, roots: Tensor | float
+    ) -> tuple[float, float, float, float, Tensor] | None:
         """Loss, radius, lambda, gain ratio and d of the step to take; None where no loss is lower."""
         s, before = self.settings, float(r @ r) / 2
         sketch = None
@@ -178,7 +208,7 @@ class GaussNewtonSteps(Resumable):
             if sketch is not None:
                 d = sketch.transposed(d)
             trials.go(d)
-            after = self.objective.residuals()
+            after = roots * self.objective.residuals()
             self.trials += 1
             linear = r + J @ d
             value, predicted = float(after @ after) / 2, before - float(linear @ linear) / 2
@@ -186,7 +216,7 @@ class GaussNewtonSteps(Resumable):
             if not gain > 0:
                 continue
             trial = value, float(d.norm()), damping, gain, d
-            if gain >= (s.late_ratio if self.late else s.ratio):
+            if gain >= self.least_ratio:
                 return trial
             if best is None or value < best[0]:
                 best = trial

@@ -18,6 +18,9 @@ class GaussNewtonPhaseSettings(GaussNewtonSettings, PhaseSettings):
     resample_every: Resample = None
     resample_growth: Growth = 1.0
 
+    def of_several_terms(self) -> dict[str, object]:
+        return {"balance": self.balance} if self.balance else {}
+
     def need(self, extent: Extent) -> Need:
         """J in factors and rows, a copy of them with r and its factors, and the matrices of a singular value
         decomposition of the smaller of N and P."""
@@ -34,9 +37,12 @@ class GaussNewtonPhase(SteppingPhase):
     """One step of `GaussNewtonSteps` per iteration."""
 
     name: ClassVar[str] = "gauss_newton"
-    logged: ClassVar[tuple[str, ...]] = ("radius", "damping", "gain_ratio", "trials")
+    logged: ClassVar[tuple[str, ...]] = ("radius", "damping", "gain_ratio", "least_ratio", "trials")
 
     optimizer: GaussNewtonSteps
 
     def make(self) -> GaussNewtonSteps:
         return GaussNewtonSteps(self.objective, self.settings, seed=self.seed)
+
+    def log(self) -> dict[str, float]:
+        return {**super().log(), **{f"balance_{name}": w for name, w in self.optimizer.weights.items()}}
