@@ -1,6 +1,6 @@
 """Small objectives for the optimisers of second order, with dense derivatives by automatic differentiation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,11 +75,18 @@ class Counted(SymmetricOperator):
 
 
 class ResidualObjective:
-    """``L = 1/2 |r|^2`` from r as a function of theta."""
+    """``L = 1/2 |r|^2`` from r as a function of theta.
 
-    def __init__(self, function: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+    Args:
+        terms: residuals of each, by name; one of all without it.
+    """
+
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], theta: Tensor, terms: Mapping[str, int] | None = None
+    ) -> None:
         self.function = function
         self.theta = theta.clone()
+        self.terms = terms
         self.evaluations = 0
 
     def parameters(self) -> Tensor:
@@ -107,8 +114,10 @@ class ResidualObjective:
 
     def jacobian(self) -> tuple[Tensor, Tensor, FactoredJacobian]:
         J = self.dense()  # as the rows of a layer that has biases alone
-        layer = LayerFactors(J.new_zeros(1, len(J), 0), J[None], 1.0, 1)
-        return self.loss()[None], self.residuals(), FactoredJacobian(J.shape[1], {"r": [layer]})
+        terms = self.terms or {"r": len(J)}
+        parts = zip(terms, J.split(list(terms.values())), strict=True)
+        layers = {name: [LayerFactors(rows.new_zeros(1, len(rows), 0), rows[None], 1.0, 1)] for name, rows in parts}
+        return self.loss()[None], self.residuals(), FactoredJacobian(J.shape[1], layers)
 
 
 def symmetric(eigenvalues: list[float], seed: int = 0) -> Tensor:

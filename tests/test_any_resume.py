@@ -48,7 +48,7 @@ METHODS: dict[str, tuple[list[str], tuple[int, ...]]] = {
         [
             *["method.adam.steps=8", "method.ssbroyden.steps=6", "method.ssbroyden.resample_every=2"],
             *["method.ssbroyden.resample_growth=1.5", "method.gauss_newton.steps=9", "method.gauss_newton.sketch=0.5"],
-            "method.gauss_newton.resample_every=3",
+            *["method.gauss_newton.resample_every=3", "method.gauss_newton.balance=rows"],
         ],
         (6, 11, 18),
     ),

@@ -135,7 +135,8 @@ def test_the_names_of_a_runs_own_figures_are_no_terms_names(cli: Cli) -> None:
     trials = {
         "gdnd": "method.adam.steps=2 method.lbfgs.steps=2 method.nncg.steps=1",
         "gdnd_theory": "method.descent.steps=1 method.newton.steps=1",
-        "gauss_newton": "method.adam.steps=1 method.ssbroyden.steps=1 method.gauss_newton.steps=1",
+        "gauss_newton": "method.adam.steps=1 method.ssbroyden.steps=1 method.gauss_newton.steps=1"
+        " method.gauss_newton.balance=rows",
         "ntk_ng": "method.adam.steps=1 method.natural_gradient.steps=1",
         "pinn_ntk": "method.steps=1",
         "ssbroyden": "method.adam.steps=1 method.ssbroyden.steps=1",
@@ -148,7 +149,16 @@ def test_the_names_of_a_runs_own_figures_are_no_terms_names(cli: Cli) -> None:
     for folder in cli.run_folders():
         names |= rows_of(folder)[0].keys() | result_of(folder).keys()
     names -= {"residual", "boundary"}
-    assert {"loss", "damping", "ntk_drift_K", "theorem1_left", "status", "iteration", "lambda_residual"} <= names
+    assert {
+        "loss",
+        "damping",
+        "ntk_drift_K",
+        "theorem1_left",
+        "status",
+        "iteration",
+        "lambda_residual",
+        "balance_residual",
+    } <= names
     for name in names:
         assert f"term {name!r}" in line_of(with_term(name=name))
 

@@ -56,7 +56,7 @@ PUBLIC = {
     "residual.shapes": "Disc Polygon Shape",
     "residual.spectra": "Spectrum SymmetricOperator norm share_of_entries spectral_density spectral_norm",
     "residual.terms": "Problem Term jump periodic prescribed value vanishing zero",
-    "residual.weighting": "balanced",
+    "residual.weighting": "balanced evened",
     "discrete.conditioning": "ConditionNumbers norm",
     "discrete.difference": "first_derivative_order4 lagrange_stencil lagrange_weights"
     " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"
@@ -75,14 +75,15 @@ PUBLIC = {
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
     "optim.cg": "conjugate_gradients",
-    "optim.gauss_newton": "GaussNewtonSteps Sketch TrustRegion",
+    "optim.gauss_newton": "GaussNewtonSteps Sketch",
     "optim.lagged": "Lagged",
-    "optim.least_squares": "DampedLeastSquares",
+    "optim.least_squares": "DampedLeastSquares Reduced TrustRegion",
     "optim.natural_gradient": "NaturalGradient",
     "optim.nncg": "NysNewtonCG",
     "optim.nystrom": "Nystrom",
     "optim.rosenbrock": "NormalEquations increment",
     "optim.ssbroyden": "broyden_update coefficients",
+    "optim.stepping": "Resumable Trials gain_ratio",
     "optim.updated": "UpdatedMatrix",
 }
 """What users of the library import from each module."""

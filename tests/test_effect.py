@@ -56,6 +56,19 @@ REFUSED = [
         "max_cg=9: counts",
     ),
     ("pde=wave method=gdnd_theory method.descent.learning_rate=1e-3 method.descent.rate=0.5", "rate=0.5: counts only"),
+    # one term, and nothing to balance it with
+    (
+        "pde=wave network=hard method=gauss_newton method.gauss_newton.balance=rows",
+        "method.gauss_newton.balance=rows: this run trains residual alone; allowed is null",
+    ),
+    (
+        "pde=wave network=hard method=plan method.phases=[{gauss_newton:{steps:3,balance:rows}}]",
+        "method.phases.0.gauss_newton.balance=rows: this run trains residual alone; allowed is null",
+    ),
+    (
+        "pde=wave method=gauss_newton method.gauss_newton.steps=0 method.gauss_newton.balance=rows",
+        "method.gauss_newton.balance=rows: counts only with steps > 0",
+    ),
     # draws
     ("pde=wave method=gdnd_theory points.resample_every=5", "points.resample_every=5: counts only in an Adam phase"),
     ("pde=wave method=gdnd method.adam.steps=0 points.resample_every=5", "points.resample_every=5: counts only in an"),

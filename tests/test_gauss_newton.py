@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.linalg
 import scipy.optimize
 import torch
+from conditioned import error, exactly, with_condition
+from conftest import Cli, rows_of
 from objectives import ResidualObjective, bent, random
 from torch import Tensor
 
+from pinntk.launch.cli import compose
 from pinntk.methods.plan import draws_by
-from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps, Sketch, TrustRegion
+from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps, Sketch
+from pinntk.optim.least_squares import TrustRegion
+from pinntk.report.reading import find_runs
+from pinntk.report.steps import steps
+from pinntk.report.table import make_table
+from pinntk.runs.settings import RunSettings
 
 shapes = pytest.mark.parametrize("shape", [(19, 7), (7, 19), (8, 8)], ids=["tall", "wide", "square"])
 
@@ -24,15 +31,15 @@ def optimizer(objective: ResidualObjective, **settings: Any) -> GaussNewtonSteps
 
 
 def within(J: Tensor, r: Tensor, radius: float) -> np.ndarray[Any, Any]:
-    """``argmin |J d + r|`` with ``|d| <= radius`` by normal equations and a root of ``|d| - radius`` in log lambda."""
+    """``argmin |J d + r|`` with ``|d| <= radius``: dense, by a root of ``|d| - radius`` in log lambda."""
     A, b = J.numpy(), r.numpy()
     free = -np.linalg.lstsq(A, b, rcond=None)[0]
     if np.linalg.norm(free) <= radius:
         return np.asarray(free)
 
     def at(log: float) -> np.ndarray[Any, Any]:
-        solved = scipy.linalg.solve(A.T @ A + math.exp(log) * np.eye(A.shape[1]), -A.T @ b, assume_a="pos")
-        return np.asarray(solved)
+        rows, right = np.vstack([A, math.exp(log / 2) * np.eye(A.shape[1])]), np.append(-b, np.zeros(A.shape[1]))
+        return np.asarray(np.linalg.lstsq(rows, right, rcond=None)[0])
 
     log = scipy.optimize.brentq(lambda x: np.linalg.norm(at(x)) - radius, -30, 30, xtol=1e-14)
     return at(log)
@@ -72,6 +79,40 @@ def test_it_is_as_exact_as_j_itself_where_the_normal_equations_have_no_digit() -
     J, known = U @ torch.diag(values) @ V.T, random(n, seed=3)
     d, _ = TrustRegion(J, -(J @ known)).step(1e6)
     assert float((d - known).norm()) <= 1e-4 * float(known.norm())
+
+
+@pytest.mark.parametrize("shape", [(12, 25), (25, 12), (20, 20)], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("damping", [1e-14, 1e-10, 1e-3])
+def test_the_step_of_a_bad_condition_against_sixty_digits(shape: tuple[int, int], damping: float) -> None:
+    """A condition of 1e10; of ``J J^T + lambda I``, or ``J^T J + lambda I``, half the digits and more are gone."""
+    J = with_condition(*shape, condition=1e10)
+    r = J @ random(shape[1], seed=5)
+    d, found = TrustRegion(J, r).step(float(exactly(J, r, damping).norm()))
+    assert error(d, exactly(J, r, found)) < 1e-8
+    gram = J @ J.T if shape[0] < shape[1] else J.T @ J
+    gram.diagonal().add_(found)
+    squared = -J.T @ torch.linalg.solve(gram, r) if shape[0] < shape[1] else -torch.linalg.solve(gram, J.T @ r)
+    assert damping > 1e-14 or error(squared, d) > 1e-4
+    assert found == pytest.approx(damping, rel=1e-3)
+
+
+def test_neither_way_makes_a_matrix_of_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is factored is J or J^T and the triangle; with N < P its N rows only are left."""
+    factored, decomposed, sizes = torch.geqrf, torch.linalg.svd, []
+
+    def geqrf(A: Tensor) -> Any:
+        sizes.append(tuple(A.shape))
+        return factored(A)
+
+    def svd(A: Tensor, full_matrices: bool) -> Any:
+        sizes.append(tuple(A.shape))
+        return decomposed(A, full_matrices=full_matrices)
+
+    monkeypatch.setattr(torch, "geqrf", geqrf)
+    monkeypatch.setattr(torch.linalg, "svd", svd)
+    for rows, parameters in ((7, 19), (19, 7)):
+        TrustRegion(random(rows, parameters), random(rows, seed=2)).step(0.1)
+    assert sizes == [(19, 7), (7, 7), (19, 8), (7, 7)]
 
 
 @pytest.mark.parametrize("kept", [1, 4, 9])
@@ -174,6 +215,101 @@ def test_the_loss_never_rises_and_falls_to_nothing() -> None:
     torch.testing.assert_close(objective.parameters(), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-13)
 
 
+# --- balanced terms ---------------------------------------------------------------------------------------------------
+
+TERMS = {"residual": 12, "initial": 3, "boundary": 4}
+SIZES = np.repeat([1.0, 300.0, 0.02], list(TERMS.values()))
+
+
+def unbalanced(rows: int = 19, parameters: int = 7) -> ResidualObjective:
+    """Terms whose blocks of J are of very different sizes."""
+    made, sizes = bent(rows, parameters), torch.from_numpy(SIZES)
+    return ResidualObjective(lambda x: sizes * made.function(x), made.theta, TERMS)
+
+
+def weights_of(J: Tensor) -> np.ndarray[Any, Any]:
+    """By the definition, of every row."""
+    blocks = np.split(J.numpy(), np.cumsum(list(TERMS.values()))[:-1])
+    traces = np.array([np.trace(block @ block.T) for block in blocks])
+    return np.repeat(traces.mean() / traces, list(TERMS.values()))
+
+
+def balanced_by_hand(objective: ResidualObjective) -> ResidualObjective:
+    """The same with these weights, and no others, for good."""
+    roots = torch.from_numpy(np.sqrt(weights_of(objective.dense())))
+    return ResidualObjective(lambda x: roots * objective.function(x), objective.theta)
+
+
+@pytest.mark.parametrize("parameters", [7, 40], ids=["tall", "wide"])
+def test_balanced_blocks_have_one_norm(parameters: int) -> None:
+    hand = balanced_by_hand(unbalanced(parameters=parameters))
+    norms = [float(block.square().sum()) for block in hand.dense().split(list(TERMS.values()))]
+    assert norms == pytest.approx([float(unbalanced(parameters=parameters).dense().square().sum()) / 3] * 3, rel=1e-12)
+    objective = unbalanced(parameters=parameters)
+    taken = optimizer(objective, balance="rows")
+    taken.step()
+    by_row = weights_of(unbalanced(parameters=parameters).dense())
+    assert list(taken.weights) == list(TERMS)
+    assert list(taken.weights.values()) == pytest.approx(by_row[[0, 12, 15]].tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("parameters", [7, 40], ids=["tall", "wide"])
+@pytest.mark.parametrize("ratio", [0.15, 0.9])
+def test_a_balanced_step_is_that_of_the_balanced_problem(ratio: float, parameters: int) -> None:
+    """Model and losses with the weights of the step's beginning: the gain ratio by dense algebra."""
+    objective = unbalanced(parameters=parameters)
+    hand, theta = balanced_by_hand(objective), objective.parameters()
+    radii = 0.3 * np.geomspace(3, 1 / 3, 6)
+    expected = gains(hand, radii)
+    first = next(k for k, (gain, _) in enumerate(expected) if gain >= ratio)
+    taken = optimizer(objective, balance="rows", radius=0.3, radii=6, ratio=ratio)
+    before = objective.loss()
+    assert torch.equal(taken.step(), before[None])  # logged as the loss has it
+    assert (taken.trials, taken.failures) == (first + 1, 0)
+    assert taken.gain_ratio == pytest.approx(expected[first][0], rel=1e-7)
+    d = torch.from_numpy(within(hand.dense(), hand.function(theta), float(radii[first])))
+    torch.testing.assert_close(objective.parameters() - theta, d, rtol=1e-7, atol=1e-9)
+    plain = unbalanced(parameters=parameters)
+    optimizer(plain, radius=0.3, radii=6, ratio=ratio).step()
+    assert float((plain.theta - objective.theta).norm()) > 1e-2  # the weights do change the step
+
+
+def test_the_weights_are_those_of_every_step() -> None:
+    objective = unbalanced()
+    taken = optimizer(objective, balance="rows", radius=0.5)
+    for _ in range(4):
+        expected = weights_of(objective.dense())[[0, 12, 15]].tolist()
+        taken.step()
+        assert list(taken.weights.values()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_weights_of_the_loss_cancel_and_one_term_is_left_alone() -> None:
+    ends = []
+    for objective in (unbalanced(), bent(19, 7)):
+        objective.terms = TERMS
+        taken = optimizer(objective, balance="rows", radius=0.5)
+        for _ in range(5):
+            taken.step()
+        ends.append(objective.parameters())
+    torch.testing.assert_close(*ends, rtol=1e-8, atol=1e-10)
+    single, balanced = bent(19, 7), bent(19, 7)
+    optimizer(single).step()
+    optimizer(balanced, balance="rows").step()
+    assert torch.equal(single.theta, balanced.theta)
+
+
+def test_a_term_without_a_gradient_has_weight_one() -> None:
+    A = random(6, 4)
+    objective = ResidualObjective(
+        lambda x: torch.cat([A @ x - 1, 0 * x[:2] + 3]), random(4, seed=1), {"a": 6, "nothing": 2}
+    )
+    taken = optimizer(objective, balance="rows", radius=10.0)
+    taken.step()
+    assert taken.weights["nothing"] == 1
+    assert taken.weights["a"] == pytest.approx(0.5)
+    torch.testing.assert_close(objective.theta, torch.linalg.lstsq(A, torch.ones(6, 1).double()).solution[:, 0])
+
+
 # --- where no step is to be had ---------------------------------------------------------------------------------------
 
 
@@ -233,6 +369,49 @@ def test_it_goes_on_bit_for_bit() -> None:
 def test_radii_are_positive(radius: float) -> None:
     with pytest.raises(ValueError, match="allowed is more than 0"):
         TrustRegion(random(3, 2), random(3)).step(radius)
+
+
+# --- as a phase of a run ----------------------------------------------------------------------------------------------
+
+RUN = (
+    "pde=poisson1d method=gauss_newton budget=smoke tuned=null threads=1 width=8 points.interior=30 method.log_every=2"
+)
+
+
+def test_a_run_logs_its_steps_and_the_report_draws_them(cli: Cli) -> None:
+    phases = ["method.log_every=2", "method.adam.steps=4", "method.ssbroyden.steps=2", "method.gauss_newton.steps=8"]
+    ended = cli(*RUN.split(), *phases, "method.gauss_newton.balance=rows", "network.hard=false")
+    assert ended.code == 0, ended.err
+    rows = {int(row["iteration"]): row for row in rows_of(cli.run_folder())}
+    names = ("radius", "damping", "gain_ratio", "least_ratio", "trials", "balance_residual", "balance_boundary")
+    inside = {n: {name: float(row[name]) for name in names} for n, row in rows.items() if row["radius"]}
+    assert list(inside) == [8, 10, 12, 14]
+    for found in inside.values():
+        assert found["least_ratio"] in (0.15, 0.5)
+        assert found["radius"] > 0
+        assert found["trials"] >= 1
+        weights = found["balance_residual"], found["balance_boundary"]
+        # w_k Tr K_kk is their mean for both
+        assert 1 / weights[0] + 1 / weights[1] == pytest.approx(2.0, rel=1e-9)
+    figure = steps(make_table(find_runs(cli.folder / "runs")[0]).rows[-1])
+    assert figure is not None
+    for panel, name in zip(figure.axes, ("radius", "damping", "gain_ratio"), strict=True):
+        x, y = (np.asarray(values).tolist() for values in panel.lines[0].get_data())
+        assert dict(zip(x, y, strict=True)) == {n: found[name] for n, found in inside.items() if found[name] > 0}
+
+
+def test_the_hash_of_a_run_knows_of_balance_only_where_it_is_asked_for() -> None:
+    def of(*words: str) -> RunSettings:
+        return RunSettings.read(compose([*RUN.split(), *words]), training=False)
+
+    plain, null, rows = of(), of("method.gauss_newton.balance=null"), of("method.gauss_newton.balance=rows")
+    assert "balance" not in plain._of_method()["gauss_newton"]
+    assert plain.settings_hash() == null.settings_hash() != rows.settings_hash()
+    composed = [
+        f"method.phases=[{{gauss_newton:{{steps:3{more}}}}}]" for more in ("", ",balance:null", ",balance:rows")
+    ]
+    hashes = [of("method=plan", one).settings_hash() for one in composed]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize(("every", "growth"), [(100, 1.0), (100, 1.5), (7, 3.0)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conditioned import error, exactly, with_condition
 from objectives import ResidualObjective, bent, natural_gradient, random
 from pydantic import ValidationError
 from torch import Tensor
@@ -65,19 +66,35 @@ def test_the_step_is_that_of_dense_least_squares(
 
 @wide_and_tall
 def test_the_way_by_the_shape(rows: int, parameters: int) -> None:
-    cheaper = "kernel" if rows < parameters else "parameters"
-    for limit, way in ((7, cheaper), (6, "iterative")):
+    for limit, way in ((7, "orthogonal"), (6, "iterative")):
         optimizer = natural_gradient(bent(rows, parameters), dense_limit=limit)
         optimizer.step()
         assert optimizer.way == way
         assert (optimizer.nystrom is not None) == (way == "iterative")
 
 
-def test_the_way_of_a_square_matrix_and_at_the_limit() -> None:
-    assert chosen_way((5, 5), 5) == "kernel"
-    assert chosen_way((6, 5), 5) == "parameters"
-    assert chosen_way((5, 60), 5) == "kernel"
+def test_the_way_of_a_square_matrix_and_at_the_limits() -> None:
+    assert chosen_way((5, 5), 5) == "orthogonal"
     assert chosen_way((6, 6), 5) == "iterative"
+    assert chosen_way((5, 60), 5) == chosen_way((60, 5), 5) == "orthogonal"
+    n = 2**13
+    assert chosen_way((n, 2**14), n) == chosen_way((2**14, n), n) == "orthogonal"
+    assert chosen_way((n, 2**14 + 1), n) == "kernel"  # more than 1 GiB
+    assert chosen_way((2**14 + 1, n), n) == "parameters"
+
+
+@pytest.mark.parametrize("shape", [(12, 25), (25, 12)], ids=["wide", "tall"])
+def test_as_a_rule_no_condition_number_is_squared(shape: tuple[int, int]) -> None:
+    """A condition of 1e10 and mu = 1e-14 of the largest eigenvalue, so that J above ``sqrt(mu) I`` has one of 1e7."""
+    J = with_condition(*shape, condition=1e10)
+    r = J @ random(shape[1], seed=5)
+    errors = []
+    for solver in ("auto", "kernel" if shape[0] < shape[1] else "parameters"):
+        objective = ResidualObjective(lambda x: r + J @ x, torch.zeros(shape[1], dtype=torch.float64))
+        natural_gradient(objective, solver=solver, damping=1e-14, trials=1).step()
+        errors.append(error(objective.theta, exactly(J, r, 1e-14)))
+    assert errors[0] < 1e-8
+    assert errors[1] > 1e-4  # of Cholesky factors: half the digits and more are gone
 
 
 def test_the_iterative_step_is_as_exact_as_its_tolerance() -> None:

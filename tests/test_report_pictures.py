@@ -14,6 +14,7 @@ from pinntk.report.curves import curves
 from pinntk.report.pictures import Picture, pictures
 from pinntk.report.reading import Run, find_runs
 from pinntk.report.series import find_series, labels
+from pinntk.report.steps import steps
 from pinntk.report.table import make_table
 from pinntk.report.write import write_report
 
@@ -78,6 +79,49 @@ def test_what_a_logarithm_cannot_show_is_left_out(tmp_path: Path) -> None:
     _, by_iteration, loss = (lines(panel) for panel in found[0].axes)
     assert list(by_iteration.values()) == [([2], [0.5])]
     assert list(loss.values()) == [([3], [2])]
+
+
+# Steps of Gauss-Newton
+
+STEPS = """iteration,loss,radius,damping,gain_ratio,least_ratio
+10,8,,0.5,0.25,
+20,4,1.5,1e-3,0.75,0.15
+30,2,3.0,0,0.5,0.15
+40,1,0.5,nan,nan,0.5
+50,1,0.25,1e-2,0.625,0.5
+"""
+
+
+def test_radius_lambda_and_gain_ratio_of_a_log(tmp_path: Path) -> None:
+    """The first row is of another phase, which has a damping and a gain ratio, too."""
+    for seed in range(2):
+        make_run(tmp_path, metrics=STEPS, seed=seed, method="gauss_newton")
+    make_run(tmp_path, metrics="iteration,loss,damping,gain_ratio\n10,8,0.5,0.25\n", method="ntk_ng")
+    (burgers,) = (row for row in make_table(runs_of(tmp_path)).rows if row.title == "burgers")
+    figure = steps(burgers)
+    assert figure is not None
+    radius, damping, gain = figure.axes
+    name = radius.get_legend_handles_labels()[1]
+    assert len(name) == 1
+    assert name[0].endswith("aaaaaaaaaaaa")
+    assert lines(radius) == {label: ([20, 30, 40, 50], [1.5, 3.0, 0.5, 0.25]) for label in (*name, f"_{name[0]}")}
+    assert lines(damping)[name[0]] == ([20, 50], [1e-3, 1e-2])  # what a logarithm cannot show is left out
+    assert lines(gain)[name[0]] == ([20, 30, 50], [0.75, 0.5, 0.625])
+    assert lines(gain)[f"_asked of {name[0]}"] == ([20, 30, 40, 50], [0.15, 0.15, 0.5, 0.5])
+    assert {panel.get_yscale() for panel in figure.axes} == {"log"}
+
+
+def test_without_gauss_newton_there_is_no_picture_of_its_steps(tmp_path: Path) -> None:
+    make_run(tmp_path, metrics="iteration,loss,damping,gain_ratio\n10,8,0.5,0.25\n", method="ntk_ng")
+    (burgers,) = (row for row in make_table(runs_of(tmp_path)).rows if row.title == "burgers")
+    assert steps(burgers) is None
+    make_run(tmp_path, metrics=STEPS, method="gauss_newton")
+    complaints: list[str] = []
+    drawn = pictures(runs_of(tmp_path), make_table(runs_of(tmp_path)), complaints.append)
+    (found,) = (picture for picture in drawn if picture.section == "Steps of Gauss-Newton")
+    assert complaints == []
+    assert found.name == "steps_burgers"
+    assert found.png.startswith(b"\x89PNG")
 
 
 # Series

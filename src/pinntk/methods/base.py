@@ -163,6 +163,11 @@ class Method(pl.LightningModule):
         return
 
     @classmethod
+    def check_terms(cls, pde: PDE, settings: MethodSettings, network: NetworkSettings) -> None:
+        """Raise ValueError, naming the key, where the terms that such a run trains do not suit its settings."""
+        return
+
+    @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         """Raise ValueError, naming a key, where the network has too many parameters for the method."""
         return

@@ -21,6 +21,7 @@ from pinntk.common.settings import Settings
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods.base import Method
 from pinntk.methods.settings import MethodSettings, Steps
+from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import Reference
 from pinntk.residual.extent import Extent
@@ -83,6 +84,10 @@ class PhaseSettings(Settings):
         """Iterations before the second draw of the points; None: the same points for the whole phase."""
         every: int | None = getattr(self, "resample_every", None)
         return every
+
+    def of_several_terms(self) -> dict[str, object]:
+        """Keys, and their values, that weigh terms against each other: with one term they are refused."""
+        return {}
 
     def need(self, extent: Extent) -> Need | None:
         """What of the phase needs much memory, at its peak; None: nothing that a run without it would not need."""
@@ -170,6 +175,18 @@ class Plan(Method):
                     f"network.width: {cls.name}'s {what} takes at most {most} parameters, this network has"
                     f" {parameters}; allowed is a smaller network, or no such phase (method.{key}.steps=0)"
                 )
+
+    @classmethod
+    def check_terms(cls, pde: PDE, settings: MethodSettings, network: NetworkSettings) -> None:
+        for key, phase in cls.phase_settings(settings).items():
+            for name, value in phase.of_several_terms().items() if phase.steps else ():
+                terms = cls.trained_terms(pde, settings, network)
+                if len(terms) < 2:
+                    (only,) = terms
+                    raise ValueError(
+                        f"method.{key}.{name}={value}: this run trains {only.name} alone; allowed is null, or a problem"
+                        " (or network.hard=false) with more terms to balance"
+                    )
 
     @classmethod
     def needs(cls, settings: MethodSettings, extent: Extent) -> dict[str, Need]:

@@ -6,14 +6,14 @@ training of physics-informed neural networks", arXiv 2607.02194, 2026): the sing
 every step. What departs from it, so that the name is not ours: the rows of J are not sketched, because their QR
 factorisation loses nothing and costs less than the trials; the radii are tried from the largest down until one keeps
 its promise, which finds the same one with fewer losses; what counts as the turn of lambda is said at
-`GaussNewtonSteps`; and terms are not balanced here, for that is the objective's affair.
+`GaussNewtonSteps`; and where it balances terms by small powers along the training, ``balance=rows`` takes what makes
+the norms of their blocks of J alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import numpy as np
 import scipy.fft
@@ -22,7 +22,11 @@ from pydantic import Field, StrictInt
 from torch import Tensor
 
 from pinntk.common.settings import Positive, Settings
+from pinntk.optim.least_squares import TrustRegion
 from pinntk.optim.objective import Objective
+from pinntk.optim.stepping import Resumable, Trials, gain_ratio
+from pinntk.residual.ntk import Jacobian
+from pinntk.residual.weighting import evened
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -44,86 +48,12 @@ class GaussNewtonSettings(Settings):
     """Least gain ratio after that."""
     sketch: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the dimensions of theta in which a step lies, drawn anew for every step; 1: all of them."""
+    balance: Literal["rows"] | None = None
+    """``rows``: the rows of every term are scaled so that their blocks of J have one Frobenius norm; null: as the loss
+    weighs them."""
     max_failures: Count = 8
     """Steps in a row without a lower loss, after which the optimiser is stuck; each divides the radius by
     ``spread^2``."""
-
-
-class TrustRegion:
-    """``d = argmin |J d + r|  with  |d| <= Delta`` for one J and r and any number of Delta.
-
-    By QR of J (or of J^T where N < P) and the singular values s of its triangle: ``d = -V s c / (s^2 + lambda)`` with
-    ``c = U^T r`` and lambda such that the length is Delta, 0 where the shortest minimiser is within it. Singular values
-    below ``eps max(N, P)`` of the largest are rounding and count as 0.
-
-    Args:
-        J: (N, P).
-        r: (N,).
-
-    Example::
-
-        >>> region = TrustRegion(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64))
-        >>> d, damping = region.step(1.0)
-        >>> d.round(decimals=6).tolist(), round(damping, 6)
-        ([-0.6, -0.8], 4.0)
-        >>> region.step(10.0)[1]  # the minimiser itself
-        0.0
-    """
-
-    def __init__(self, J: Tensor, r: Tensor) -> None:
-        if J.ndim != 2 or r.shape != J.shape[:1]:
-            raise ValueError(f"r: came shape {tuple(r.shape)} with J {tuple(J.shape)}; needed are (N,) and (N, P)")
-        if J.shape[0] >= J.shape[1]:
-            triangle, c = _reduced(J, r)
-            U, s, self._Vt = torch.linalg.svd(triangle, full_matrices=False)
-            c = U.T @ c
-        else:
-            Q, triangle = torch.linalg.qr(J.T)
-            U, s, Vt = torch.linalg.svd(triangle.T, full_matrices=False)
-            c, self._Vt = U.T @ r, Vt @ Q.T
-        kept = s > torch.finfo(s.dtype).eps * max(J.shape) * s[0]
-        self._s, self._c, self._Vt = s[kept], c[kept], self._Vt[kept]
-
-    def _along(self, damping: float) -> Tensor:
-        coefficients: Tensor = self._s * self._c / (self._s.square() + damping)
-        return coefficients
-
-    def step(self, radius: float) -> tuple[Tensor, float]:
-        """d, (P,), and its lambda.
-
-        Raises:
-            ValueError: the radius is not positive.
-        """
-        if not radius > 0:
-            raise ValueError(f"radius: came {radius:g}; allowed is more than 0")
-        damping = self._damping(radius)
-        return -(self._along(damping) @ self._Vt), damping
-
-    def _damping(self, radius: float) -> float:
-        """By bisection of log lambda, which the length falls in: the secular equation has no other root."""
-        if not len(self._s) or float(self._along(0.0).norm()) <= radius:
-            return 0.0
-        # |d| <= |s c| / lambda from above; from below the length is near that of lambda = 0
-        high = math.log(float((self._s * self._c).norm()) / radius)
-        low = high - 1.0
-        while float(self._along(math.exp(low)).norm()) < radius and low > -700:
-            low -= 2 * (high - low)
-        for _ in range(100):
-            middle = (low + high) / 2
-            if middle in (low, high):
-                break
-            if float(self._along(math.exp(middle)).norm()) > radius:
-                low = middle
-            else:
-                high = middle
-        return math.exp(high)
-
-
-def _reduced(J: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """R of ``J = Q R``, (P, P), and ``Q^T r``, (P,), without Q."""
-    factors, _ = torch.geqrf(torch.cat([J, r[:, None]], dim=1))
-    size = J.shape[1]
-    return factors[:size, :size].triu(), factors[:size, -1]
 
 
 class Sketch:
@@ -161,7 +91,7 @@ class Sketch:
         return torch.from_numpy(scipy.fft.idct(whole, norm="ortho") * self.signs).to(y)
 
 
-class GaussNewtonSteps:
+class GaussNewtonSteps(Resumable):
     """``theta <- theta + d`` with d of `TrustRegion`, of the largest radius whose gain ratio is high enough.
 
     The gain ratio is ``(L(theta) - L(theta + d)) / (L(theta) - 1/2 |r + J d|^2)``. Of the radii around the last one,
@@ -170,6 +100,12 @@ class GaussNewtonSteps:
     better conditioned, afterwards they only bounce. Where none is good enough the one with the lowest loss is taken, if
     that is lower than before; theta only ever moves to a lower loss.
 
+    With ``balance=rows`` all this is of balanced terms: the rows of term k in r and J are multiplied by the square root
+    of ``w_k = mean_j Tr K_jj / Tr K_kk``, K = J J^T, so that all T blocks of J have one Frobenius norm. These are
+    Algorithm 1's weights of single terms (`pinntk.residual.weighting`) from the J that the step has anyway; weights
+    that the loss has cancel in them. Within a step they are held fixed, for model and losses alike. From step to step
+    they change: it is not one function that falls, and the loss in the log, without them, may rise.
+
     Args:
         objective: residuals and their Jacobian; it may change between steps (fresh points).
         settings: see there.
@@ -177,10 +113,12 @@ class GaussNewtonSteps:
 
     Attributes:
         radius: length of the last step.
-        damping: its lambda.
-        gain_ratio: of it.
+        damping: its lambda; NaN where no step was taken.
+        gain_ratio: of it; likewise.
+        least_ratio: what was asked of it, ``ratio`` or ``late_ratio``.
         late: whether lambda has turned upward.
         trials: losses that the last step took.
+        weights: w_k of it by term; empty without ``balance``.
         failures: steps in a row without a lower loss.
         reason: why the optimiser is stuck, in words; empty where it is not.
 
@@ -204,25 +142,31 @@ class GaussNewtonSteps:
     def __init__(self, objective: Objective, settings: GaussNewtonSettings, *, seed: int = 0) -> None:
         self.objective, self.settings, self.seed = objective, settings, seed
         self.radius, self.damping, self.gain_ratio = settings.radius, math.nan, math.nan
-        self.lowest_damping = math.inf
+        self.lowest_damping, self.least_ratio = math.inf, settings.ratio
         self.late = False
         self.trials = self.failures = self.steps = 0
         self.reason = ""
+        self.weights: dict[str, float] = {}
 
     def step(self) -> Tensor:
         """One step; the losses before it, (1 + T,)."""
         losses, r, jacobian = self.objective.jacobian()
+        roots: Tensor | float = 1.0
+        if self.settings.balance == "rows":
+            roots = self._roots(jacobian)
+            r, jacobian = roots * r, jacobian.scaled(roots)
         J = jacobian.dense()
         self.trials = 0
+        self.damping = self.gain_ratio = math.nan
+        self.least_ratio = self.settings.late_ratio if self.late else self.settings.ratio
         if not (r.isfinite().all() and J.isfinite().all()):
             self.reason = "the residuals or their Jacobian are not finite"
             return losses
-        theta = self.objective.parameters()
-        found: tuple[float, float, float, float, Tensor] | None = None
-        try:
-            found = self._search(theta, J, r)
-        finally:  # an exception in the middle of a trial must not lose the iterate either
-            self.objective.assign(theta if found is None else theta + found[-1])
+        with Trials(self.objective) as trials:
+            found = self._search(trials, J, r, roots)
+            if found is not None:
+                trials.go(found[-1])
+                trials.keep()
         self.steps += 1
         if found is None:
             self.failures += 1
@@ -236,13 +180,22 @@ class GaussNewtonSteps:
         self.late = self.late or self.damping > TURN * self.lowest_damping
         return losses
 
-    def _search(self, theta: Tensor, J: Tensor, r: Tensor) -> tuple[float, float, float, float, Tensor] | None:
+    def _roots(self, jacobian: Jacobian) -> Tensor:
+        """Factors of the rows that balance the terms, (N,)."""
+        weights = evened(torch.stack(list(jacobian.traces().values())))
+        self.weights = dict(zip(jacobian.slices, weights.tolist(), strict=True))
+        counts = [rows.stop - rows.start for rows in jacobian.slices.values()]
+        return weights.sqrt().repeat_interleave(torch.tensor(counts, device=weights.device))
+
+    def _search(
+        self, trials: Trials, J: Tensor, r: Tensor, roots: Tensor | float
+    ) -> tuple[float, float, float, float, Tensor] | None:
         """Loss, radius, lambda, gain ratio and d of the step to take; None where no loss is lower."""
         s, before = self.settings, float(r @ r) / 2
         sketch = None
         if s.sketch < 1:
-            kept = max(1, round(s.sketch * len(theta)))
-            sketch = Sketch(len(theta), kept, np.random.default_rng([self.seed, self.steps]))
+            kept = max(1, round(s.sketch * J.shape[1]))
+            sketch = Sketch(J.shape[1], kept, np.random.default_rng([self.seed, self.steps]))
         region = TrustRegion(J if sketch is None else sketch.of_rows(J), r)
         best = None
         whole = False  # the minimiser itself has been tried: larger radii lead to it, too
@@ -254,26 +207,17 @@ class GaussNewtonSteps:
                 whole = True
             if sketch is not None:
                 d = sketch.transposed(d)
-            self.objective.assign(theta + d)
-            after = self.objective.residuals()
+            trials.go(d)
+            after = roots * self.objective.residuals()
             self.trials += 1
             linear = r + J @ d
             value, predicted = float(after @ after) / 2, before - float(linear @ linear) / 2
-            if not (math.isfinite(value) and value < before and predicted > 0):
+            gain = gain_ratio(before - value, predicted)
+            if not gain > 0:
                 continue
-            gain = (before - value) / predicted
             trial = value, float(d.norm()), damping, gain, d
-            if gain >= (s.late_ratio if self.late else s.ratio):
+            if gain >= self.least_ratio:
                 return trial
             if best is None or value < best[0]:
                 best = trial
         return best
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs besides the parameters."""
-        return {name: getattr(self, name) for name in self._SAVED}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        for name in self._SAVED:
-            setattr(self, name, state[name])

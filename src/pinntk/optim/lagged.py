@@ -48,6 +48,22 @@ class Lagged:
         self._root: Tensor | None = None
         """L^-1."""
 
+    def state(self) -> tuple[Tensor, float | None]:
+        """What `restored` needs."""
+        return self.matrix, self.mu
+
+    @classmethod
+    def restored(cls, state: tuple[Tensor, float | None], like: Tensor) -> Lagged:
+        """What it was when ``state`` was taken, for parameters like these, (P,).
+
+        Raises:
+            ValueError: they are of another number.
+        """
+        matrix, mu = state
+        if len(matrix) != len(like):
+            raise ValueError(f"lagged: came factors of {len(matrix)} parameters; needed is {len(like)}")
+        return cls(matrix.to(like), mu)
+
     def precondition(self, v: Tensor, mu: float) -> Tensor:
         """``P^-1 v``, v of shape (P,)."""
         near = self.mu is not None and self.mu / DRIFT <= mu <= self.mu * DRIFT

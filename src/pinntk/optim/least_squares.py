@@ -1,14 +1,72 @@
-"""Damped linear least squares by orthogonal transformations: the Gauss-Newton step without ``J^T J``."""
+"""Damped linear least squares by orthogonal transformations: the Gauss-Newton step without ``J^T J`` or ``J J^T``.
+
+One factorisation of J, `Reduced`, and what is solved with its triangle: for given dampings `DampedLeastSquares`, for
+given lengths of the step `TrustRegion`.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 BLOCK = 128
 """Columns that are eliminated at once."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """``J d + r`` in n = min(N, P) dimensions by one QR factorisation.
+
+    ``|J d + r|^2`` is ``|R e + c|^2`` and what no d changes, with an upper triangle R, ``d = lift(e)`` and |d| = |e|.
+    With N >= P, J is Q R, c is ``Q^T r`` and e is d. With N < P the step is had in the space of the kernel: J is
+    ``L Q^T`` from a factorisation of J^T, d = Q e lies in the range of J^T, and R and c are L and r turned upside down
+    and back to front. The kernel ``K = J J^T = L L^T`` itself is never formed: its eigenvalues are the squares of J's
+    singular values, and rounding takes those below eps of the largest.
+
+    Example::
+
+        >>> J, r = torch.tensor([[3.0, 4.0]], dtype=torch.float64), torch.tensor([10.0], dtype=torch.float64)
+        >>> wide = Reduced.of(J, r)
+        >>> abs(round(float(wide.R), 4)), float(wide.c)
+        (5.0, 10.0)
+        >>> wide.lift(-wide.c / wide.R[0]).round(decimals=4).tolist()  # the shortest d with 3 a + 4 b = -10
+        [-1.2, -1.6]
+    """
+
+    R: Tensor
+    """(n, n)."""
+    c: Tensor
+    """(n,)."""
+    basis: tuple[Tensor, Tensor] | None
+    """Q's reflections, (P, N) and (N,), where N < P."""
+
+    @classmethod
+    def of(cls, J: Tensor, r: Tensor) -> Reduced:
+        """For J, (N, P), and r, (N,), in ``2 n^2 (m - n / 3)`` operations, m = max(N, P).
+
+        Raises:
+            ValueError: the shapes do not go together.
+        """
+        if J.ndim != 2 or r.shape != J.shape[:1]:
+            raise ValueError(f"r: came shape {tuple(r.shape)} with J {tuple(J.shape)}; needed are (N,) and (N, P)")
+        rows, parameters = J.shape
+        if rows >= parameters:
+            factors, _ = torch.geqrf(torch.cat([J, r[:, None]], dim=1))
+            return cls(factors[:parameters, :-1].triu(), factors[:parameters, -1], None)
+        factors, reflections = torch.geqrf(J.T)
+        return cls(factors[:rows].triu().T.flip(0, 1), r.flip(0), (factors, reflections))
+
+    def lift(self, e: Tensor) -> Tensor:
+        """d, (P,), of e, (n,)."""
+        if self.basis is None:
+            return e
+        factors, reflections = self.basis
+        padded = torch.cat([e.flip(0), e.new_zeros(len(factors) - len(e))])
+        d: Tensor = torch.ormqr(factors, reflections, padded[:, None])[:, 0]
+        return d
 
 
 class DampedLeastSquares:
@@ -20,8 +78,7 @@ class DampedLeastSquares:
     what is left of r (Golub, Van Loan, "Matrix computations", 5.3); with a damping cond is that of J above
     ``sqrt(lambda) I``.
 
-    J is factored once, in ``2 n^2 (m - n / 3)`` operations for m = max(N, P) and n = min(N, P) (with N < P the
-    factors are those of J^T, and d lies in the range of J^T). Every lambda then takes ``2/3 n^3`` for the factor of R
+    J is factored once (`Reduced`). Every lambda then takes ``2/3 n^3`` operations, n = min(N, P), for the factor of R
     above ``sqrt(lambda) I`` (Elden 1977), two triangles whose zeros are left alone.
 
     Args:
@@ -40,18 +97,7 @@ class DampedLeastSquares:
     """
 
     def __init__(self, J: Tensor, r: Tensor) -> None:
-        if J.ndim != 2 or r.shape != J.shape[:1]:
-            raise ValueError(f"r: came shape {tuple(r.shape)} with J {tuple(J.shape)}; needed are (N,) and (N, P)")
-        rows, parameters = J.shape
-        self._basis: tuple[Tensor, Tensor] | None = None
-        if rows >= parameters:
-            factors, _ = torch.geqrf(torch.cat([J, r[:, None]], dim=1))
-            self._R, self._c = factors[:parameters, :-1].triu(), factors[:parameters, -1]
-        else:
-            # d = Q e and J d = R^T e: R^T, turned upside down and back to front, is an upper triangle too.
-            factors, reflections = torch.geqrf(J.T)
-            self._basis = factors, reflections
-            self._R, self._c = factors[:rows].triu().T.flip(0, 1), r.flip(0)
+        self._reduced = Reduced.of(J, r)
 
     def solve(self, damping: float) -> Tensor:
         """d for ``lambda = damping``, (P,); with 0 that of least norm, and not finite where a row of R vanishes.
@@ -61,13 +107,73 @@ class DampedLeastSquares:
         """
         if not damping >= 0:
             raise ValueError(f"damping: came {damping:g}; allowed is 0 and more")
-        R, c = (self._R, self._c) if damping == 0 else _damped(self._R, self._c, math.sqrt(damping))
-        d: Tensor = -torch.linalg.solve_triangular(R, c[:, None], upper=True)
-        if self._basis is not None:
-            factors, reflections = self._basis
-            padded = torch.cat([d.flip(0), d.new_zeros(len(factors) - len(d), 1)])
-            d = torch.ormqr(factors, reflections, padded)
-        return d[:, 0]
+        R, c = self._reduced.R, self._reduced.c
+        if damping > 0:
+            R, c = _damped(R, c, math.sqrt(damping))
+        e: Tensor = -torch.linalg.solve_triangular(R, c[:, None], upper=True)
+        return self._reduced.lift(e[:, 0])
+
+
+class TrustRegion:
+    """``d = argmin |J d + r|  with  |d| <= Delta`` for one J and r and any number of Delta.
+
+    By the singular values s of J, which are those of its triangle (`Reduced`): ``d = -V s c / (s^2 + lambda)`` with
+    ``c = U^T r`` and lambda such that the length is Delta, 0 where the shortest minimiser is within it. Singular values
+    below ``eps max(N, P)`` of the largest are rounding and count as 0.
+
+    Args:
+        J: (N, P).
+        r: (N,).
+
+    Example::
+
+        >>> region = TrustRegion(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64))
+        >>> d, damping = region.step(1.0)
+        >>> d.round(decimals=6).tolist(), round(damping, 6)
+        ([-0.6, -0.8], 4.0)
+        >>> region.step(10.0)[1]  # the minimiser itself
+        0.0
+    """
+
+    def __init__(self, J: Tensor, r: Tensor) -> None:
+        self._reduced = Reduced.of(J, r)
+        U, s, Vt = torch.linalg.svd(self._reduced.R, full_matrices=False)
+        kept = s > torch.finfo(s.dtype).eps * max(J.shape) * s[0]
+        self._s, self._c, self._Vt = s[kept], (U.T @ self._reduced.c)[kept], Vt[kept]
+
+    def _along(self, damping: float) -> Tensor:
+        coefficients: Tensor = self._s * self._c / (self._s.square() + damping)
+        return coefficients
+
+    def step(self, radius: float) -> tuple[Tensor, float]:
+        """d, (P,), and its lambda.
+
+        Raises:
+            ValueError: the radius is not positive.
+        """
+        if not radius > 0:
+            raise ValueError(f"radius: came {radius:g}; allowed is more than 0")
+        damping = self._damping(radius)
+        return self._reduced.lift(-(self._along(damping) @ self._Vt)), damping
+
+    def _damping(self, radius: float) -> float:
+        """By bisection of log lambda, which the length falls in: the secular equation has no other root."""
+        if not len(self._s) or float(self._along(0.0).norm()) <= radius:
+            return 0.0
+        # |d| <= |s c| / lambda from above; from below the length is near that of lambda = 0
+        high = math.log(float((self._s * self._c).norm()) / radius)
+        low = high - 1.0
+        while float(self._along(math.exp(low)).norm()) < radius and low > -700:
+            low -= 2 * (high - low)
+        for _ in range(100):
+            middle = (low + high) / 2
+            if middle in (low, high):
+                break
+            if float(self._along(math.exp(middle)).norm()) > radius:
+                low = middle
+            else:
+                high = middle
+        return math.exp(high)
 
 
 def _damped(R: Tensor, c: Tensor, root: float) -> tuple[Tensor, Tensor]:

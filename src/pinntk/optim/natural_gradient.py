@@ -3,7 +3,10 @@
 For ``L = 1/2 |r|^2`` the damped step ``(J^T J + mu I)^-1 J^T r`` is ``J^T (K + mu I)^-1 r`` with ``K = J J^T``: the
 kernel is the preconditioner, and N residuals need an N x N solve whatever the number P of parameters is (Levenberg
 1944, Marquardt 1963; in kernel space Rudner et al. 2019, "The natural neural tangent kernel"; for PINNs Mueller,
-Zeinhofer 2023, Jnini et al. 2024). Where P < N the P x P normal equations are the same step for less.
+Zeinhofer 2023, Jnini et al. 2024). Where P < N the P x P normal equations are the same step for less. Both matrices
+have the squares of J's singular values, so that neither is formed as a rule: the step is had from a factorisation of J
+(`pinntk.optim.least_squares`), as that of `pinntk.optim.gauss_newton` is, whose lambda follows from the length of the
+step where mu here follows from what the last one has gained.
 """
 
 from __future__ import annotations
@@ -23,22 +26,26 @@ from pinntk.optim.cg import conjugate_gradients
 from pinntk.optim.least_squares import DampedLeastSquares
 from pinntk.optim.nystrom import Nystrom
 from pinntk.optim.objective import Objective
+from pinntk.optim.stepping import Resumable, Trials, gain_ratio
 from pinntk.residual.ntk import Jacobian
 
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Way = Literal["kernel", "parameters", "orthogonal", "iterative"]
 ACCEPTED = 1e-3
 """Least gain ratio of a step that is taken."""
+ENTRIES = 2**27
+"""Of J up to which ``auto`` factors J itself: 1 GiB in float64."""
 
 
 class NaturalGradientSettings(Settings):
     """Settings of `NaturalGradient`."""
 
     solver: Literal["auto", "kernel", "parameters", "orthogonal", "iterative"] = "auto"
-    """``kernel``: Cholesky factors of K + mu I; ``parameters``: of J^T J + mu I; ``orthogonal``: QR of J itself, which
-    is as exact at a condition of 1e14 as the other two at 1e7 and takes up to twice as long; ``iterative``: conjugate
-    gradients on J^T J + mu I behind a Nystrom preconditioner; ``auto``: the cheaper of the first two while it has at
-    most ``dense_limit`` rows, else the last."""
+    """``orthogonal``: QR of J, or of J^T where N < P, which squares no condition number; ``kernel``: Cholesky factors
+    of K + mu I; ``parameters``: of J^T J + mu I, both as exact at a condition of 1e7 as the first at 1e14, and in down
+    to half its time, the kernel without J beside its factors; ``iterative``: conjugate gradients on J^T J + mu I behind
+    a Nystrom preconditioner; ``auto``: the first while min(N, P) is at most ``dense_limit`` (of a J of more than 2^27
+    entries the smaller of the next two), else the last."""
     dense_limit: Count = 6000
     damping: Positive = 1e-2
     """mu of the first step; then by the gain ratio (`NaturalGradient`)."""
@@ -124,7 +131,7 @@ class ParameterSolver(Solver):
 
 
 class OrthogonalSolver(Solver):
-    """The same by `DampedLeastSquares`."""
+    """The same by `DampedLeastSquares`: neither ``J J^T`` nor ``J^T J`` is formed."""
 
     def __init__(self, r: Tensor, jacobian: Jacobian) -> None:
         super().__init__(r, jacobian)
@@ -172,7 +179,7 @@ def _solved(matrix: Tensor, mu: float, right: Tensor) -> Tensor | None:
     return None if failed else torch.cholesky_solve(right[:, None], factor)[:, 0]
 
 
-class NaturalGradient:
+class NaturalGradient(Resumable):
     """``theta <- theta - J^T (K + mu I)^-1 r`` with mu by the gain ratio, Levenberg and Marquardt's method.
 
     The gain ratio is ``(L(theta) - L(theta + d)) / (L(theta) - 1/2 |r + J d|^2)``. A trial that gains next to nothing,
@@ -218,7 +225,7 @@ class NaturalGradient:
         self.seed = seed
         self.damping = settings.damping
         self.steps = self.function_evaluations = self.trials = self.failures = 0
-        self.way: Way = "kernel"
+        self.way: Way = "orthogonal"
         self.gain_ratio = math.nan
         self.reason = ""
         self.nystrom: Nystrom | None = None
@@ -232,41 +239,38 @@ class NaturalGradient:
         if not r.isfinite().all():
             self.reason = "the residuals are not finite"
             return losses
-        theta, loss = self.objective.parameters(), float(r @ r) / 2
-        accepted = False
+        loss, accepted = float(r @ r) / 2, False
         try:
             solver = self._solver(r, jacobian)
-            while not accepted and self.trials < s.trials:
-                self.trials += 1
-                accepted = self._try(solver, theta, loss)
+            with Trials(self.objective) as trials:
+                while not accepted and self.trials < s.trials:
+                    self.trials += 1
+                    accepted = self._try(solver, trials, loss)
         except FloatingPointError as error:  # the Jacobian is not finite
             self.reason = str(error)
             return losses
-        finally:
-            if not accepted:  # an exception in the middle of a trial must not lose the iterate either
-                self.objective.assign(theta)
         self.steps += 1
         self.failures = 0 if accepted else self.failures + 1
         stuck = self.failures >= s.max_failures
         self.reason = f"no damping up to {self.damping:.1e} lowers the loss" if stuck else ""
         return losses
 
-    def _try(self, solver: Solver, theta: Tensor, loss: float) -> bool:
+    def _try(self, solver: Solver, trials: Trials, loss: float) -> bool:
         """One trial of mu, and the next mu; moves to ``theta + d`` and says whether it may stay."""
         s = self.settings
         d = solver.direction(self.damping)
         self.gain_ratio = -math.inf
         if d is not None and d.isfinite().all():
-            self.objective.assign(theta + d)
+            trials.go(d)
             r = self.objective.residuals()
             self.function_evaluations += 1
             linear = solver.r + solver.along(d)
             predicted, value = loss - float(linear @ linear) / 2, float(r @ r) / 2
-            if math.isfinite(value) and predicted > 0:
-                self.gain_ratio = (loss - value) / predicted
+            self.gain_ratio = gain_ratio(loss - value, predicted)
         if self.gain_ratio > ACCEPTED:
             factor = max(1 / s.decrease, 1 - (2 * self.gain_ratio - 1) ** 3)
             self.damping = min(max(self.damping * factor, s.damping_min), s.damping_max)
+            trials.keep()
             return True
         self.damping = min(self.damping * s.increase, s.damping_max)
         return False
@@ -290,21 +294,19 @@ class NaturalGradient:
         return IterativeSolver(r, jacobian, self.nystrom, s.tolerance, s.max_cg)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs besides the parameters."""
-        factors = None if self.nystrom is None else (self.nystrom.U, self.nystrom.eigenvalues)
-        return {name: getattr(self, name) for name in self._SAVED} | {"nystrom": factors}
+        return {**super().state_dict(), "nystrom": self.nystrom and self.nystrom.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        for name in self._SAVED:
-            setattr(self, name, state[name])
-        theta = self.objective.parameters()
-        self.nystrom = None if state["nystrom"] is None else Nystrom(*(x.to(theta) for x in state["nystrom"]))
+        super().load_state_dict(state)
+        saved = state["nystrom"]
+        self.nystrom = None if saved is None else Nystrom.restored(saved, self.objective.parameters())
 
 
 def chosen_way(shape: tuple[int, int], dense_limit: int) -> Way:
-    """The cheaper solver for a Jacobian of shape (N, P)."""
+    """What ``auto`` stands for with a Jacobian of shape (N, P)."""
     rows, parameters = shape
     if min(rows, parameters) > dense_limit:
         return "iterative"
+    if rows * parameters <= ENTRIES:
+        return "orthogonal"
     return "kernel" if rows <= parameters else "parameters"

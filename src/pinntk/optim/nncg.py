@@ -22,6 +22,7 @@ from pinntk.optim.cg import Solution, conjugate_gradients
 from pinntk.optim.lagged import Lagged
 from pinntk.optim.nystrom import Nystrom
 from pinntk.optim.objective import Objective, Product
+from pinntk.optim.stepping import Resumable, Trials, gain_ratio
 from pinntk.residual.hessian import GaussNewton
 from pinntk.residual.spectra import DENSE_LIMIT, SymmetricOperator
 
@@ -82,7 +83,7 @@ class NNCGSettings(Settings):
         return self
 
 
-class NysNewtonCG:
+class NysNewtonCG(Resumable):
     """``theta <- theta + t d`` with ``(H + mu I) d = -grad L`` and a step length t by Armijo's rule.
 
     Negative curvature ends the conjugate gradients (`conjugate_gradients`). The gain ratio is that of the full step,
@@ -227,43 +228,33 @@ class NysNewtonCG:
 
     def _line_search(self, loss: float, slope: float, predicted: float, d: Tensor) -> float:
         """The first t of 1, beta, beta^2, ... with ``L(theta + t d) <= L + alpha t slope``, or 0; moves there."""
-        s, theta, t = self.settings, self.objective.parameters().detach().clone(), 1.0
-        accepted = False
-        try:
+        s, t = self.settings, 1.0
+        with Trials(self.objective) as trials:
             for trial in range(s.max_backtracks + 1):
-                self.objective.assign(theta + t * d)
+                trials.go(t * d)
                 value = float(self.objective.loss())
                 self.function_evaluations += 1
                 if trial == 0:
-                    well = math.isfinite(value) and predicted > 0
-                    self.gain_ratio = (loss - value) / predicted if well else -math.inf
+                    self.gain_ratio = gain_ratio(loss - value, predicted)
                 # Minus infinity would pass Armijo's rule, and so would no change at all where the slope is rounded off.
-                accepted = math.isfinite(value) and value < loss and value <= loss + s.armijo * t * slope
-                if accepted:
+                if math.isfinite(value) and value < loss and value <= loss + s.armijo * t * slope:
+                    trials.keep()
                     return t
                 t *= s.backtrack
             return 0.0
-        finally:
-            if not accepted:  # an exception in the middle of a trial must not lose the iterate either
-                self.objective.assign(theta)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs besides the parameters."""
         known = self.preconditioner
-        factors = (known.U, known.eigenvalues) if isinstance(known, Nystrom) else None
-        lagged = (known.matrix, known.mu) if isinstance(known, Lagged) else None
-        return {"nystrom": factors, "lagged": lagged, **{name: getattr(self, name) for name in self._SAVED}}
+        nystrom = known.state() if isinstance(known, Nystrom) else None
+        lagged = known.state() if isinstance(known, Lagged) else None
+        return {"nystrom": nystrom, "lagged": lagged, **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken; the parameters are the objective's affair."""
-        for name in self._SAVED:
-            setattr(self, name, state[name])
+        super().load_state_dict(state)
         theta = self.objective.parameters()
+        nystrom, lagged = state["nystrom"], state.get("lagged")  # a checkpoint from before `Lagged` does not know of it
         self.preconditioner = None
-        for name in ("nystrom", "lagged"):
-            if state.get(name) is not None:  # a checkpoint from before `Lagged` does not know of it
-                first, second = state[name]
-                if len(first) != len(theta):
-                    raise ValueError(f"{name}: came factors of {len(first)} parameters; needed is {len(theta)}")
-                first = first.to(theta)
-                self.preconditioner = Lagged(first, second) if name == "lagged" else Nystrom(first, second.to(theta))
+        if nystrom is not None:
+            self.preconditioner = Nystrom.restored(nystrom, theta)
+        elif lagged is not None:
+            self.preconditioner = Lagged.restored(lagged, theta)

@@ -88,6 +88,22 @@ class Nystrom:
         U, singular, _ = torch.linalg.svd(B, full_matrices=False)
         return cls(U, (singular.square() - shift).clamp(min=0))
 
+    def state(self) -> tuple[Tensor, Tensor]:
+        """What `restored` needs."""
+        return self.U, self.eigenvalues
+
+    @classmethod
+    def restored(cls, state: tuple[Tensor, Tensor], like: Tensor) -> Nystrom:
+        """What it was when ``state`` was taken, for parameters like these, (P,).
+
+        Raises:
+            ValueError: they are of another number.
+        """
+        U, eigenvalues = state
+        if len(U) != len(like):
+            raise ValueError(f"nystrom: came factors of {len(U)} parameters; needed is {len(like)}")
+        return cls(U.to(like), eigenvalues.to(like))
+
     @property
     def smallest(self) -> float:
         """``lambda_k``; 0 without any eigenvalue."""

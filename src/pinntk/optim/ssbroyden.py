@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pinntk.common.settings import Settings
 from pinntk.optim.objective import Objective, Point
+from pinntk.optim.stepping import Resumable
 from pinntk.optim.updated import Update, UpdatedMatrix
 
 
@@ -48,7 +49,7 @@ class SSBroydenSettings(Settings):
         return {**super().without_effect(), **unused}
 
 
-class SSBroyden:
+class SSBroyden(Resumable):
     """``theta <- theta - t H grad L`` with t by the strong Wolfe conditions and H by the self-scaled Broyden formula.
 
     With ``s`` and ``y`` the changes of theta and of the gradient::
@@ -201,18 +202,15 @@ class SSBroyden:
         self._product = update.product(then.gradient, product)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs besides the parameters."""
         return {
-            **{name: getattr(self, name) for name in self._SAVED},
+            **super().state_dict(),
             "inverse": None if self.inverse is None else self.inverse.state(),
             "product": self._product,
             "now": None if self._now is None else self._now.tensors,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        for name in self._SAVED:
-            setattr(self, name, state.get(name, getattr(self, name)))  # older checkpoints lack the last
+        super().load_state_dict({**super().state_dict(), **state})  # older checkpoints lack the last attribute
         theta = self.objective.parameters()
         inverse, product = state["inverse"], state.get("product")
         if isinstance(inverse, Tensor):  # of a checkpoint from before `UpdatedMatrix`

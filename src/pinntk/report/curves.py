@@ -34,14 +34,14 @@ def curves(row: Row) -> tuple[Figure, int] | None:
             look = {"color": f"C{k % 10}", "linestyle": LINES[k // 10 % len(LINES)], "linewidth": 1.0, "label": label}
             for panel, name in zip(by_iteration, shown, strict=True):
                 if name in found:
-                    panel.plot(*_finite(*found[name]), **look)
+                    panel.plot(*positive(*found[name]), **look)
                     drawn += 1
             if shown[0] in found:
                 untimed += "seconds" not in found
                 at = dict(zip(*found.get("seconds", ([], [])), strict=True))
                 pairs = [(at[n], error) for n, error in zip(*found[shown[0]], strict=True) if n in at]
                 if pairs:
-                    by_time.plot(*_finite(*zip(*pairs, strict=True)), **look)
+                    by_time.plot(*positive(*zip(*pairs, strict=True)), **look)
                 label = f"_{label}"  # one entry in the legend per setting
     if not drawn:
         return None
@@ -59,7 +59,7 @@ def curves(row: Row) -> tuple[Figure, int] | None:
     return figure, untimed
 
 
-def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Without the points that a logarithmic axis cannot show."""
+def positive(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The points of a line without those that a logarithmic axis cannot show."""
     kept = [(a, b) for a, b in zip(x, y, strict=True) if 0 < b < float("inf")]
     return [a for a, _ in kept], [b for _, b in kept]

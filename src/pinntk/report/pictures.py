@@ -16,10 +16,14 @@ from pinntk.report import hessian, kernel
 from pinntk.report.curves import curves
 from pinntk.report.reading import Run
 from pinntk.report.series import Series, find_series
+from pinntk.report.steps import steps
 from pinntk.report.table import Row, Table, method_title
 from pinntk.report.text import number
 
-SECTIONS = ("Figure 1", "Error and loss along the training", "Solutions", "Kernel spectra", "Hessian spectra")
+SECTIONS = (
+    *("Figure 1", "Error and loss along the training", "Steps of Gauss-Newton", "Solutions"),
+    *("Kernel spectra", "Hessian spectra"),
+)
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)
 """What a file that is damaged, or not ours, may cause."""
 
@@ -58,6 +62,7 @@ def pictures(runs: Sequence[Run], table: Table, complain: Callable[[str], None])
         ("Figure 1a", partial(_kernel, runs)),
         ("Figure 1b", partial(_hessian, runs)),
         *((f"curves of {row.title}", partial(_curves, row)) for row in table.rows),
+        *((f"steps of {row.title}", partial(_steps, row)) for row in table.rows),
         *((f"solutions of {row.title}", partial(_solutions, row)) for row in table.rows),
     ]
     for what, make in makers:
@@ -129,6 +134,16 @@ def _curves(row: Row) -> Iterator[Picture]:
     if untimed:
         caption += f" {untimed} of the trials recorded no times and are missing on the left."
     yield Picture(f"curves_{slug(row.title)}", "Error and loss along the training", row.title, caption, png(figure))
+
+
+def _steps(row: Row) -> Iterator[Picture]:
+    figure = steps(row)
+    if figure is not None:
+        caption = (
+            "A line per trial, a colour per setting. Thin: the gain ratio that was asked of the step. Steps that were"
+            " not taken have a radius only, and a λ of 0, the minimiser within the radius, is not shown."
+        )
+        yield Picture(f"steps_{slug(row.title)}", "Steps of Gauss-Newton", row.title, caption, png(figure))
 
 
 def _solutions(row: Row) -> Iterator[Picture]:

@@ -35,6 +35,19 @@ def balanced(traces: Tensor, interior: Tensor, balance: Balance) -> Tensor:
     return traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
 
 
+def evened(traces: Tensor) -> Tensor:
+    """Factors of the terms, (T,), that make their traces alike, and leave their sum; 1 for a term whose trace is 0.
+
+    They are those of `balanced` with ``terms``, divided by T.
+
+    Example::
+
+        >>> evened(torch.tensor([6.0, 1.0, 2.0])).tolist()
+        [0.5, 3.0, 1.5]
+    """
+    return torch.where(traces > 0, traces.mean() / traces, 1.0)
+
+
 @dataclass(frozen=True)
 class TraceWeighting:
     """When Algorithm 1 looks at the traces, and what it makes of them.

@@ -141,6 +141,7 @@ class RunSettings(Strict, strict=True):
         messages = []
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
+            lambda: self.method_class.check_terms(self.pde, self.method, self.network),
             lambda: self.method_class.check_size(self.method, count_parameters(self.network, self.pde)),
             lambda: self.method_class.check_network(self.pde, self.network),
             lambda: self.method_class.check_points(self.points),
@@ -271,6 +272,10 @@ class RunSettings(Strict, strict=True):
                 del phase["resample_growth"]
             if isinstance(phase, dict) and phase.get("restart") == "identity":
                 del phase["restart"], phase["restart_damping"]
+        composed = [phase for one in found.get("phases", ()) for phase in one.values()]
+        for phase in (*found.values(), *composed):
+            if isinstance(phase, dict) and phase.get("balance", "") is None:
+                del phase["balance"]
         return found
 
     def _of_network(self) -> dict[str, Any]:

@@ -18,6 +18,9 @@ class GaussNewtonPhaseSettings(GaussNewtonSettings, PhaseSettings):
     resample_every: Resample = None
     resample_growth: Growth = 1.0
 
+    def of_several_terms(self) -> dict[str, object]:
+        return {"balance": self.balance} if self.balance else {}
+
     def need(self, extent: Extent) -> Need:
         """J in factors and rows, a copy of them with r and its factors, and the matrices of a singular value
         decomposition of the smaller of N and P."""
@@ -34,6 +37,7 @@ class GaussNewtonPhase(SteppingPhase):
     """One step of `GaussNewtonSteps` per iteration."""
 
     name: ClassVar[str] = "gauss_newton"
+    logged: ClassVar[tuple[str, ...]] = ("radius", "damping", "gain_ratio", "least_ratio", "trials")
 
     optimizer: GaussNewtonSteps
 
@@ -41,5 +45,4 @@ class GaussNewtonPhase(SteppingPhase):
         return GaussNewtonSteps(self.objective, self.settings, seed=self.seed)
 
     def log(self) -> dict[str, float]:
-        o = self.optimizer
-        return {"radius": o.radius, "damping": o.damping, "gain_ratio": o.gain_ratio, "trials": o.trials}
+        return {**super().log(), **{f"balance_{name}": w for name, w in self.optimizer.weights.items()}}

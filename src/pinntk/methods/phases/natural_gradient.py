@@ -51,15 +51,12 @@ class NaturalGradientPhase(SteppingPhase):
     """Steps ``J^T (K + mu I)^-1 r`` on the weighted residuals (`NaturalGradient`)."""
 
     name: ClassVar[str] = "natural_gradient"
+    logged: ClassVar[tuple[str, ...]] = ("damping", "gain_ratio", "trials")
 
     optimizer: NaturalGradient
 
     def make(self) -> NaturalGradient:
         return NaturalGradient(self.objective, self.settings, seed=self.seed)
-
-    def log(self) -> dict[str, float]:
-        optimizer = self.optimizer
-        return {"damping": optimizer.damping, "gain_ratio": optimizer.gain_ratio, "trials": optimizer.trials}
 
     def figures(self) -> dict[str, Any]:
         return {"solver": self.optimizer.way}

@@ -40,20 +40,12 @@ class NNCGPhase(SteppingPhase):
     """Damped Newton steps by Nystrom-preconditioned conjugate gradients (`NysNewtonCG`)."""
 
     name: ClassVar[str] = "nncg"
+    logged: ClassVar[tuple[str, ...]] = ("damping", "cg_iterations", "step_length", "gain_ratio")
 
     optimizer: NysNewtonCG
 
     def make(self) -> NysNewtonCG:
         return NysNewtonCG(self.objective, self.settings, seed=self.seed)
-
-    def log(self) -> dict[str, float]:
-        optimizer = self.optimizer
-        return {
-            "damping": optimizer.damping,
-            "cg_iterations": optimizer.cg_iterations,
-            "step_length": optimizer.step_length,
-            "gain_ratio": optimizer.gain_ratio,
-        }
 
     def figures(self) -> dict[str, Any]:
         return {"hessian_products": self.optimizer.hessian_products}

@@ -38,6 +38,7 @@ class SSBroydenPhase(SteppingPhase):
     """One step of `SSBroyden` per iteration."""
 
     name: ClassVar[str] = "ssbroyden"
+    logged: ClassVar[tuple[str, ...]] = ("step_length", "resets")
 
     optimizer: SSBroyden
 
@@ -56,6 +57,3 @@ class SSBroydenPhase(SteppingPhase):
             self._version = self.objective.version
             self.optimizer.renew()
         return super().step(n)
-
-    def log(self) -> dict[str, float]:
-        return {"step_length": self.optimizer.step_length, "resets": self.optimizer.resets}

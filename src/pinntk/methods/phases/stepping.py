@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -15,6 +15,8 @@ class SteppingPhase(Phase):
     """One step of an optimiser per iteration, until it says why it can do no more."""
 
     optimizer: Any
+    logged: ClassVar[tuple[str, ...]] = ()
+    """Attributes of the optimiser that the log has."""
 
     @abstractmethod
     def make(self) -> Any:
@@ -33,3 +35,6 @@ class SteppingPhase(Phase):
         losses: Tensor = self.optimizer.step()
         self.reason = self.optimizer.reason or None
         return losses
+
+    def log(self) -> dict[str, float]:
+        return {name: getattr(self.optimizer, name) for name in self.logged}

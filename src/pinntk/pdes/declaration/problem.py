@@ -21,7 +21,8 @@ from pinntk.pdes.declaration.terms import term_faults
 
 METRICS = (
     "iteration loss l2re seconds learning_rate damping gain_ratio trials cg_iterations step_length resets loss_ratio"
-    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right radius time step_size rejected"
+    " two_thirds fresh_loss pl_quotient smallest_eigenvalue theorem1_left theorem1_right radius least_ratio time"
+    " step_size rejected"
 ).split()
 RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
@@ -31,7 +32,7 @@ RESULTS = (
 ).split()
 RESERVED = frozenset([*METRICS, *RESULTS])
 """Names under which a run's metrics and results stand, beside those of its terms."""
-RESERVED_BEGINNINGS = ("lambda_", "trace_", "ntk_", "hessian_", "l2re_", "estimate_")
+RESERVED_BEGINNINGS = ("lambda_", "trace_", "balance_", "ntk_", "hessian_", "l2re_", "estimate_")
 
 
 def check(pde: PDE, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> None:
