@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
     def rows(self, rows: Tensor) -> Inputs:
         """The same of some of the points."""
         weights, offset = (None if part is None else part[:, rows] for part in self[1:])
-        return Inputs(self.features[:, rows], weights, offset)
+        return self._replace(features=self.features[:, rows], weights=weights, offset=offset)
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:
