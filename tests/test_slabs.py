@@ -12,7 +12,7 @@ import torch
 from conftest import Cli, arrays_of, assert_same_network, result_of
 from test_plan import PLANS
 from torch import Tensor
-from training import fit, make_of, parameters, whole_and_resumed
+from training import fit, parameters, whole_and_resumed
 
 import pinntk
 from pinntk.callbacks import NTKDrift
@@ -22,6 +22,7 @@ from pinntk.methods.composed import ComposedPlan
 from pinntk.methods.plan import Plan
 from pinntk.methods.ssbroyden import SSBroydenMethod
 from pinntk.network import NetworkSettings
+from pinntk.network.ansatz import derivatives_of
 from pinntk.pdes.base import PDE, ExactPDE, Term
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.wave import Wave
@@ -30,9 +31,9 @@ from pinntk.residual.residuals import Residuals
 from pinntk.residual.terms import prescribed, zero
 
 POINTS = PointSettings(interior=60, initial=20, boundary=10)
-MANY = PointSettings(interior=250, initial=40, boundary=40)
+MANY = PointSettings(interior=120, initial=20, boundary=20)
 SHORT = {"adam": {"steps": 15}, "ssbroyden": {"steps": 25, "resample_every": 10}}
-LONG = {"adam": {"steps": 100}, "ssbroyden": {"steps": 300}}
+LONG: dict[str, Any] = {"adam": {"steps": 50}, "ssbroyden": {"steps": 300}}
 hard_or_not = pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 
 
@@ -98,7 +99,7 @@ class Swing(ExactPDE):
 
 def made(
     pde: PDE,
-    slabs: int,
+    slabs: int | None,
     *,
     hard: bool = False,
     kind: type[Plan] = SSBroydenMethod,
@@ -106,8 +107,9 @@ def made(
     precision: str = "64-true",
     **settings: Any,
 ) -> Plan:
-    given = kind.Settings.model_validate({**(SHORT if kind is SSBroydenMethod else {}), **settings, "slabs": slabs})
-    network = NetworkSettings(width=8, depth=2, hard=hard)
+    more = {} if slabs is None else {"slabs": slabs}
+    given = kind.Settings.model_validate({**(SHORT if kind is SSBroydenMethod else {}), **settings, **more})
+    network = NetworkSettings(width=7, depth=2, hard=hard)
     return kind(pde, network, points, given, seed=3, precision=precision)
 
 
@@ -133,9 +135,8 @@ def errors(method: Method, pde: ExactPDE) -> float:
 
 @hard_or_not
 def test_one_slab_is_none(hard: bool) -> None:
-    """Bit for bit; and with the defaults, which know of none."""
-    one, none = made(Wave(a=2), 1, hard=hard), made(Wave(a=2), 1, hard=hard)
-    none.settings = SSBroydenMethod.Settings.model_validate(SHORT)
+    """Bit for bit."""
+    one, none = (made(Wave(a=2), slabs, hard=hard) for slabs in (1, None))
     for method in (one, none):
         fit(method)
     assert one.slabs is None
@@ -166,7 +167,7 @@ def test_a_soft_slab_begins_where_the_one_before_ends() -> None:
     expected = u - before, slope(u, x, 1) - slope(before, x, 1)
     found = cut.residuals.of_region("initial", cut.residuals.prepare_region("initial", x.detach()))
     assert set(found) == {"initial", "velocity"}
-    assert float(expected[0].abs().max()) > 1e-6  # or it would say nothing
+    assert float(expected[0].detach().abs().max()) > 1e-6  # or it would say nothing
     for r, difference in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(r, difference, rtol=1e-10, atol=1e-12)
 
@@ -203,7 +204,7 @@ def test_a_hard_slab_is_lift_and_factor_by_hand() -> None:
 @hard_or_not
 @pytest.mark.parametrize(
     ("pde", "slabs", "most"),
-    [(Convection(beta=3.0), 2, 1e-3), (Swing(), 3, 1e-3), (Warmed(), 3, 1e-3)],
+    [(Convection(beta=2.0), 2, 2e-3), (Swing(), 2, 2e-3)],
     ids=lambda value: value.name if isinstance(value, PDE) else None,
 )
 def test_they_reach_the_solution(pde: ExactPDE, slabs: int, most: float, hard: bool) -> None:
@@ -216,10 +217,26 @@ def test_they_reach_the_solution(pde: ExactPDE, slabs: int, most: float, hard: b
     assert len(before) == slabs - 1
     x = places(pde, edges[-2]).requires_grad_()
     one, other = before[-1](x), method.network(x)
-    assert float((one - other).abs().max()) < (1e-13 if hard else 5e-3)
+    assert float((one - other).detach().abs().max()) < (1e-13 if hard else 5e-3)
     if isinstance(pde, Swing):
         speeds = [slope(values[:, 0], x, 0) for values in (one, other)]
-        assert float((speeds[0] - speeds[1]).abs().max()) < (1e-12 if hard else 5e-3)
+        assert float((speeds[0] - speeds[1]).detach().abs().max()) < (1e-12 if hard else 5e-3)
+
+
+def test_derivatives_of_a_lift_by_streams() -> None:
+    """Through the networks of two slabs before, against nested automatic differentiation of the lift."""
+    method = made(Wave(a=2), 3, hard=True)
+    fit(method)
+    ansatz = method.problem.ansatz()
+    assert ansatz is not None
+    x = torch.cat([places(Wave(a=2), t) for t in (0.67, 0.95)])
+    indices = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (3, 0), (2, 1), (0, 2)]
+    found, expected = ansatz.of_lift(x, indices, 1), derivatives_of(ansatz.lift, x, indices, 1)
+    for index in indices:
+        torch.testing.assert_close(found[index], expected[index], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(ansatz.lift(x), expected[0, 0], rtol=1e-12, atol=1e-12)
+    beyond = ansatz.of_lift(x, [(4, 0)], 1)[4, 0]  # with the velocity of order five, which no stream has
+    assert torch.equal(beyond, derivatives_of(ansatz.lift, x, [(4, 0)], 1)[4, 0])
 
 
 def test_conditions_in_space_hold_in_every_slab() -> None:
@@ -246,8 +263,7 @@ def test_residuals_and_derivatives_at_all_times(hard: bool) -> None:
     torch.testing.assert_close(found["residual"], u_t - u_xx + u, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("cut", [9, 40, 51, 64, 80, 101])
-@hard_or_not
+@pytest.mark.parametrize(("cut", "hard"), [(9, True), (40, True), (64, False), (80, False), (101, True)])
 def test_cut_and_resumed_it_is_the_same(cut: int, hard: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every slab and where one ends, 40 iterations each."""
     points = POINTS.model_copy(update={"by_residual": 0.5})
@@ -301,7 +317,7 @@ def test_single_precision(hard: bool) -> None:
     fit(method, precision="32-true")
     assert method.slabs is not None
     x = places(Convection(), 0.5)
-    gap = method.network(x.float()).double() - method.slabs.past[0](x)
+    gap = (method.network(x.float()).double() - method.slabs.past[0](x)).detach()
     assert float(gap.abs().max()) < (1e-5 if hard else 1.0)
     assert method.network.predict(Convection().evaluation_points()).dtype == np.float64
 
@@ -340,6 +356,7 @@ WORDS = "pde=wave pde.a=2 method=adam budget=smoke threads=1 method.steps=20 met
 def test_a_run(cli: Cli) -> None:
     """One prediction at all times, pictures and figures, from the command line and out of its folder."""
     words = [*WORDS.split(), "points.interior=50", "evaluate_every=10", "callbacks=hessian_norm", "method.slabs=2"]
+    words += [f"callbacks.hessian_norm.{key}=20" for key in ("interior", "conditions")]
     ended = cli(*words, "callbacks.hessian_norm.every=10")
     assert ended.code == 0, ended.err
     result = result_of(cli.run_folder())
@@ -355,7 +372,18 @@ def test_a_run(cli: Cli) -> None:
     error = np.linalg.norm(saved["prediction"] - saved["reference"]) / np.linalg.norm(saved["reference"])
     assert result["l2re"] == pytest.approx(error, rel=1e-12)
     assert arrays_of(cli.run_folder() / "hessian_norm.npz")["iteration"].tolist() == [0, 10, 20, 30, 40]
-    assert cli(*words, "callbacks.hessian_norm.every=10").code == 0  # finished before
+    # A callback that is new to it sees the last slab as it began.
+    words = [word for word in words if "hessian" not in word]
+    assert cli(*words, "callbacks=ntk_drift", "callbacks.ntk_drift.interior=9", "evaluate_every=10").code == 0
+    drift = arrays_of(cli.run_folder() / "ntk_drift.npz")
+    assert drift["iteration"].tolist() == [20, 40]
+    assert (drift["drift"][:, 0] > 0).tolist() == [False, True]
+    # Its parameters are a beginning for others, of which the first slab takes them.
+    folder = cli.run_folder()
+    words = [*WORDS.split(), "method.steps=0", "points.interior=50", f"init_from={folder}"]
+    assert cli(*words, "method.slabs=3").code == 0
+    (other,) = (found for found in cli.run_folders() if found != folder)
+    assert torch.equal(pinntk.load(other).method.network.vector(), run.method.network.vector())
 
 
 def test_a_silent_setting_is_no_other_run(cli: Cli) -> None:

@@ -1,37 +1,24 @@
 """Slabs of time: a problem's interval cut into equal parts, which are trained one after the other.
 
 A slab is a problem of its own: the same equation and conditions in a part of the time, begun where the network of the
-slab before ends. Every term at the initial time goes on with the value that it has there: with r of its residual,
-``r(u_k) = r(u_{k-1})`` at t_k. With hard conditions ``u = lift + factor N`` the slab has
-
-    factor_k(x, t)  =  factor(x, t - t_k + t_0)
-    lift_k(x, t)    =  lift(x, t) + sum over j < m of (t - t_k)^j / j!  d_t^j (u_{k-1} - lift)(x, t_k)
-
-m being the order at which the factor vanishes at the initial time: u is continued with its first m - 1 derivatives in
-time, and where a condition in space holds for lift and for factor N it holds for these.
+slab before ends (`pinntk.methods.continued`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinntk.network import Ansatz, Inputs, Network, NetworkSettings, Unknown
-from pinntk.network.ansatz import by_field, derivatives_of
-from pinntk.network.derivatives import ORDER
+from pinntk.methods.continued import Continuation, continued
+from pinntk.network import Inputs, Network, NetworkSettings, Unknown
 from pinntk.network.streams import Streams
 from pinntk.pdes.base import PDE
 from pinntk.residual.exact import left
-from pinntk.residual.named import placed
-from pinntk.residual.points import draw_region
 from pinntk.residual.regions import Region
-from pinntk.residual.terms import Term
 
 FINISHED = "slabs.finished"
 """The name in a method's ``state_dict`` under which the parameters of the finished slabs are."""
@@ -39,10 +26,6 @@ BEGIN = ("initial", "t = lower")
 """Regions at the initial time."""
 END = ("t = upper", "periodic(t)")
 """Regions in which the end of the time is."""
-POINTS = 64
-"""At which it is found out how a factor begins."""
-ROUNDING = 1e-9
-"""What of its derivatives in time counts as none, relative to the largest, in units of the whole time."""
 
 
 def check(pde: PDE, count: int) -> None:
@@ -128,8 +111,8 @@ class Slabs(nn.Module):
         terms = left(pde, self.settings) if self.settings.hard else pde.terms()
         ansatz = pde.ansatz() if self.settings.hard else None
         if before is not None:
-            terms = tuple(_continued(term, before) if term.where in BEGIN else term for term in terms)
-            ansatz = ansatz and _continued_ansatz(pde, before, self.edges[number])
+            terms = tuple(continued(term, before) if term.where in BEGIN else term for term in terms)
+            ansatz = ansatz and Continuation(pde, before, self.edges[number]).ansatz
 
         def within(side: tuple[float, ...], end: float) -> tuple[float, ...]:
             return (*side[:c], end, *side[c + 1 :])
@@ -144,66 +127,6 @@ class Slabs(nn.Module):
         }
         kind = cast(type[PDE], type(type(pde).__name__, (type(pde),), changed))
         return kind.model_construct(**dict(pde))
-
-
-def _continued(term: Term, before: Network) -> Term:
-    """A term at the initial time: its residual is what it was for the network before."""
-    streams = before.wanting(*term.streams)
-
-    def fields(x: Tensor) -> tuple[Tensor, ...]:
-        data = tuple(torch.as_tensor(field, device=x.device) for field in term.fields(x))
-        with torch.no_grad():
-            values = before.to(x.device).streams(x.double(), streams)
-            known = term.residual({name: values[name] for name in term.names}, *data)
-        return (known, *data)
-
-    def residual(values: dict[str, Tensor], known: Tensor, *data: Tensor) -> Tensor:
-        return term.residual(values, *data) - known
-
-    return replace(term, residual=residual, fields=fields)
-
-
-def _continued_ansatz(pde: PDE, before: Network, start: float) -> Ansatz:
-    """Lift and factor of the slab that begins at ``start``, where the network before ends."""
-    c, fields = pde.coordinates.index("t"), len(pde.fields)
-    first = pde.lower[c]
-    orders = _orders(pde)
-
-    def at(x: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([x[:, :c], t[:, None], x[:, c + 1 :]], dim=1)
-
-    def factor(x: Tensor) -> Tensor:
-        return pde.factor(at(x, x[:, c] - start + first))
-
-    def lift(x: Tensor) -> Tensor:
-        since = (x[:, c] - start)[:, None]
-        found = by_field(pde.lift, x, fields)
-        with torch.enable_grad():
-            t = torch.full_like(x[:, c], start).requires_grad_()
-            y = at(x, t)
-            rest = before.to(x.device)(y).view(len(x), fields) - by_field(pde.lift, y, fields)
-            for j in range(max(orders)):
-                if j:
-                    slopes = [torch.autograd.grad(rest[:, f].sum(), t, create_graph=True)[0] for f in range(fields)]
-                    rest = torch.stack(slopes, dim=1)
-                kept = rest * rest.new_tensor([float(order > j) for order in orders])
-                found = found + since**j / math.factorial(j) * kept
-        return found if x.requires_grad else found.detach()
-
-    return Ansatz(lift, factor)
-
-
-def _orders(pde: PDE) -> list[int]:
-    """Of every field the order in time at which its factor vanishes at the initial time; 0: it does not."""
-    c, fields = pde.coordinates.index("t"), len(pde.fields)
-    x = torch.from_numpy(draw_region(placed("initial", pde.domain), POINTS, "uniform", seed=0, draw=0))
-    indices = [tuple(j if k == c else 0 for k in range(x.shape[1])) for j in range(ORDER + 1)]
-    found = derivatives_of(pde.factor, x, indices, fields)
-    unit = pde.upper[c] - pde.lower[c]
-    sizes = torch.stack([found[index].abs().max(dim=0).values * unit ** index[c] for index in indices])  # (j, fields)
-    largest = torch.where(sizes.isfinite(), sizes, 0.0).max(dim=0).values
-    vanishes = (sizes <= ROUNDING * largest).long()
-    return [int(order) for order in vanishes.cumprod(dim=0).sum(dim=0)]
 
 
 class Places(Inputs):
