@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli, arrays_of, assert_same_network, result_of
+from systems import Coupled
 from test_plan import PLANS
 from torch import Tensor
 from training import fit, parameters, whole_and_resumed
 
 import pinntk
-from pinntk.callbacks import NTKDrift
+from pinntk.callbacks import ErrorAgainstReference, NTKDrift
 from pinntk.methods import Method
 from pinntk.methods.adam import AdamMethod
 from pinntk.methods.composed import ComposedPlan
@@ -27,6 +28,7 @@ from pinntk.pdes.base import PDE, ExactPDE, Term
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.wave import Wave
 from pinntk.residual.points import PointSettings
+from pinntk.residual.regions import Points
 from pinntk.residual.residuals import Residuals
 from pinntk.residual.terms import prescribed, zero
 
@@ -330,12 +332,18 @@ def test_what_has_been_trained_so_far() -> None:
     assert method.slabs is not None
     assert len(method.slabs.past) == 1
     assert method.trained(x).tolist() == [True, True, False]  # the second has not begun
+    reference = Convection().reference()
+    error = ErrorAgainstReference(reference, every=1)
+    error.measure(method)
+    early = Convection().evaluation_points()[:, 1] <= 0.5
+    gap = method.network.predict(Convection().evaluation_points()) - reference.values
+    assert error.l2re == pytest.approx(np.linalg.norm(gap[early]) / np.linalg.norm(reference.values[early]), rel=1e-12)
     method.advance(11)
     assert method.trained(x).tolist() == [True, True, True]
 
 
 def test_kernels_are_those_of_a_slab(tmp_path: Path) -> None:
-    """The drift begins again with each; a cut run measures the same."""
+    """The drift begins again with each."""
     method = made(Convection(), 2, kind=AdamMethod, steps=20, log_every=5)
     drift = NTKDrift(str(tmp_path), every=10, interior=9, conditions=6)
     fit(method, [drift])
@@ -392,6 +400,40 @@ def test_a_silent_setting_is_no_other_run(cli: Cli) -> None:
     assert len(cli.run_folders()) == 1
     assert cli(*WORDS.split(), "method.slabs=2").code == 0
     assert len(cli.run_folders()) == 2
+
+
+class Odd(Convection):
+    """With other terms."""
+
+    other: ClassVar[tuple[Term, ...]]
+
+    def terms(self) -> tuple[Term, ...]:
+        return (super().terms()[0], *self.other)
+
+
+def somewhere(unit: Any) -> Any:
+    return unit
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        ((Term("late", "t = upper", ("u",), zero("u")),), "has the term 'late' in 't = upper', at the end of the time"),
+        ((Term("wire", Points("wire", somewhere), ("u",), zero("u")),), "has the term 'wire' in 'wire', a region of"),
+        ((Term("ends", "boundary", ("u",), zero("u")),), "has no initial term, with which a slab could begin"),
+    ],
+)
+def test_problems_that_cannot_be_cut(other: tuple[Term, ...], line: str) -> None:
+    odd = type("Other", (Odd,), {"other": other})()
+    with pytest.raises(ValueError, match=r"method\.slabs=2: pde=convection.*allowed is 1") as raised:
+        AdamMethod.check_slabs(odd, AdamMethod.Settings(slabs=2))
+    assert line in str(raised.value)
+    AdamMethod.check_slabs(odd, AdamMethod.Settings())
+
+
+def test_an_unknown_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown nu, which would be another in every slab; allowed is 1"):
+        AdamMethod.check_slabs(Coupled(), AdamMethod.Settings(slabs=2))
 
 
 @pytest.mark.parametrize(
