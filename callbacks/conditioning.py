@@ -100,12 +100,13 @@ class Conditioning(Measurement):
         return Need(what, each + whole, "grid", "callbacks.conditioning.discretization={cells: ...}")
 
     def start(self, method: Method) -> None:
-        self.found = self._numbers(method)
+        if not self.found:  # else a slab of time begins: they are of the whole problem
+            self.found = self._numbers(method)
         self.measure(method)
         self.finish(method)
 
     def measure(self, method: Method) -> None:
-        theorem1 = self._theorem1 or self._make_theorem1(method.pde)
+        theorem1 = self._theorem1 or self._make_theorem1(method)
         if theorem1 is None:
             return
         # At iteration 0 the first draw: a run that goes on has others by now, and keeps them.
@@ -116,11 +117,14 @@ class Conditioning(Measurement):
             series[name].append(value)
         method.log_figures({"theorem1_left": sides.left, "theorem1_right": sides.right})
 
-    def _make_theorem1(self, pde: PDE) -> Theorem1 | None:
+    def _make_theorem1(self, method: Method) -> Theorem1 | None:
         """None where there is nothing to measure."""
         if "plain" not in self.found or "theorem1_undefined" in self.found:
             return None
+        pde = method.pde
         try:
+            if method.slabs is not None:
+                raise ValueError("it is about the loss at all times, and method.slabs trains some of them at once")
             reference = reference_of(pde)
             if reference is None:
                 raise ValueError("the norm of u is that of the reference, and none is known")

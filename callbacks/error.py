@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from pinntk.common.arrays import l2re, l2re_by_field
@@ -52,9 +53,12 @@ class ErrorAgainstReference(pl.Callback):
         if self.reference is None:
             method.log_figures({"seconds": method.seconds})
             return
-        fields, values = method.pde.fields, self.reference.values
+        fields, values, points = method.pde.fields, self.reference.values, method.pde.evaluation_points()
+        trained = method.trained(points)
+        if not trained.all():
+            values = np.where(trained.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
         with doing("measures the error"):
-            prediction = method.network.predict(method.pde.evaluation_points())
+            prediction = method.network.predict(points)
         self.l2re = l2re(prediction, values)
         self.l2re_by_field = l2re_by_field(prediction, values, fields) if len(fields) > 1 else {}
         loss = method.latest.get("loss", math.inf)

@@ -50,7 +50,7 @@ class FreshLoss(pl.Callback):
             return
         try:
             with doing("measures the loss at fresh points"):
-                if self._points is None:
+                if self._points is None or self._points.residuals is not method.residuals:
                     self._points = FreshPoints(method.residuals, method.points, method.seed)
                 self.loss = self._points.loss(objective)
         except Exception as error:  # whatever it is, it is no reason to end a training

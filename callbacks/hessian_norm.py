@@ -129,8 +129,8 @@ class HessianNorm(Measurement):
 
     def losses(self, method: Method) -> dict[str, ResidualForm]:
         """L_r and L at the method's current parameters."""
-        whole = Residuals(method.pde, copy.deepcopy(method.network).double())
-        equation = Residuals(method.pde, whole.network, [term for term in whole.terms if term.equation])
+        whole = Residuals(method.problem, copy.deepcopy(method.network).double())
+        equation = Residuals(method.problem, whole.network, [term for term in whole.terms if term.equation])
         batches = fixed_batches(whole, self.interior, self.conditions)
         inside = {region: batches[region] for region in equation.regions}
         weights, normalization = method.settings.weights, self._normalization(method)

@@ -24,6 +24,7 @@ class Measurement(pl.Callback):
 
     One of them writes what stands below. ``start`` always sees the method as it was at iteration 0, also where the
     callback is new to a run that goes on or has finished: the network of iteration 0 is a function of the settings.
+    With slabs of time it is called again whenever one begins, and sees the method as it was then.
     Whatever is raised in there is a line, and the training goes on; what failed is tried again when it is due again.
 
     Args:
@@ -44,6 +45,7 @@ class Measurement(pl.Callback):
         self.failed = False
         """Whether something that was due could not be had, in this process."""
         self._started = False
+        self._began = 0
         self._tried = -1
 
     # --- what a measurement writes ------------------------------------------------------------------------------------
@@ -58,7 +60,7 @@ class Measurement(pl.Callback):
 
     @abstractmethod
     def start(self, method: Method) -> None:
-        """Measure what belongs to iteration 0, which is where the method stands."""
+        """Measure what belongs to iteration 0, or to a slab's first, which is where the method stands."""
 
     @abstractmethod
     def measure(self, method: Method) -> None:
@@ -102,7 +104,8 @@ class Measurement(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Method)
-        if self.due(pl_module):
+        # A slab of time begins: at once, or where that failed when it is due again.
+        if self.due(pl_module) or (self._started and max(self._began, self._tried) < pl_module.began):
             self._attempt(pl_module, self._measure)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -116,18 +119,20 @@ class Measurement(pl.Callback):
 
     def _start(self, method: Method) -> None:
         self._tried = method.iteration
-        if method.iteration:
+        if method.iteration > method.began:
             self.say(
-                f"new at iteration {method.iteration}: what belongs to iteration 0 is made anew from the settings, what"
-                " belongs to those between cannot be had"
+                f"new at iteration {method.iteration}: what belongs to iteration {method.began} is made anew from the"
+                " settings, what belongs to those between cannot be had"
             )
         with at_start(method):
             self.start(method)
-        self._started, self._tried = True, 0
+        self._started, self._began, self._tried = True, method.began, method.began
 
     def _measure(self, method: Method) -> None:
-        if not self._started:
+        if not self._started or self._began < method.began:
             self._start(method)
+            if 0 < self._tried == method.iteration:  # a slab that has just begun
+                return
         self._tried = method.iteration
         self.measure(method)
 
@@ -148,7 +153,7 @@ class Measurement(pl.Callback):
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        mine = {"arguments": self.arguments(), "started": self._started, "tried": self._tried}
+        mine = {"arguments": self.arguments(), "started": self._started, "tried": self._tried, "began": self._began}
         return {**mine, "record": self.record()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -156,6 +161,7 @@ class Measurement(pl.Callback):
             self.say("the checkpoint has figures of other arguments or of an older version: begins anew")
             return
         self._started, self._tried = state_dict["started"], state_dict["tried"]
+        self._began = state_dict.get("began", 0)  # younger than some checkpoints
         self.restore(state_dict["record"])
 
 
@@ -166,14 +172,14 @@ def title(method: Method) -> str:
 
 @contextmanager
 def at_start(method: Method) -> Iterator[None]:
-    """Inside, the method has the parameters of iteration 0; afterwards its own again, bit for bit."""
+    """Inside, the method is as it was when the training of its problem began; afterwards as it is, bit for bit."""
     own, iteration = method.network.vector(), method.iteration
-    if iteration:
+    if iteration > method.began:
         method.network.assign(method.initial_network().vector())
-        method.iteration = 0
+        method.iteration = method.began
     try:
         yield
     finally:
-        if iteration:
+        if iteration > method.began:
             method.network.assign(own)
             method.iteration = iteration

@@ -33,7 +33,7 @@ class NTKDrift(Measurement):
 
     Written to ``ntk_drift.npz`` when training ends, and drawn in ``ntk_drift.png``: ``iteration`` (n,); ``drift``,
     ``largest``, ``smallest`` and ``effective_rank`` of the kernel (n, 3) for K, K_uu, K_rr (`Spectrum`),
-    nan for K_uu where a problem has no conditions;
+    nan for K_uu where a problem has no conditions. With slabs of time K(0) is the kernel with which a slab begins;
     ``spectrum_start_<block>`` and ``spectrum_end_<block>`` (descending eigenvalues), and with ``keep_kernel`` the
     kernel at the start, ``kernel_start`` (N, N). Kernels are computed in float64 whatever the run's precision.
 
@@ -56,7 +56,7 @@ class NTKDrift(Measurement):
         super().__init__(folder, every)
         self.interior, self.conditions = interior, conditions
         self.keep_kernel = keep_kernel
-        self.found = {"iterations": [], "figures": {name: [] for name in FIGURES}, "start": {}}
+        self.found = {"iterations": [], "figures": {name: [] for name in FIGURES}, "start": {}, "first": 0}
 
     def need(self, pde: PDE, network: NetworkSettings, discretization: DiscretizationSettings | None) -> Need:
         """``6 N^2`` numbers: K and its two blocks at the start and now, their difference, and an eigensolver's copy;
@@ -66,7 +66,7 @@ class NTKDrift(Measurement):
         return Need(f"six kernels of {extent.rows:,}^2 numbers", size, by="rows")
 
     def start(self, method: Method) -> None:
-        self.found["start"] = self.kernel(method)
+        self.found["start"], self.found["first"] = self.kernel(method), len(self.found["iterations"])
         self.measure(method)
 
     def finish(self, method: Method) -> None:
@@ -85,7 +85,7 @@ class NTKDrift(Measurement):
 
     def kernel(self, method: Method) -> dict[str, Tensor]:
         """K, K_uu and K_rr at the method's current parameters, on the CPU."""
-        residuals = Residuals(method.pde, copy.deepcopy(method.network).double())
+        residuals = Residuals(method.problem, copy.deepcopy(method.network).double())
         jacobian = FactoredJacobian.of(residuals, fixed_batches(residuals, self.interior, self.conditions))
         kernel = jacobian.gram().cpu()
         inside = interior_rows(jacobian, residuals)
@@ -93,10 +93,12 @@ class NTKDrift(Measurement):
 
     def measure(self, method: Method) -> None:
         start, figures = self.found["start"], self.found["figures"]
-        now = self.kernel(method) if self.found["iterations"] else start
+        first = self.found.get("first", 0)  # younger than some checkpoints
+        known = len(self.found["iterations"]) > first
+        now = self.kernel(method) if known else start
         spectra = [Spectrum.of(now[name]) for name in BLOCKS]
         measured = {figure: [getattr(spectrum, figure) for spectrum in spectra] for figure in FIGURES[1:]}
-        norms = zip(BLOCKS, figures["largest"][0] if figures["largest"] else measured["largest"], strict=True)
+        norms = zip(BLOCKS, figures["largest"][first] if known else measured["largest"], strict=True)
         drift = [spectral_norm(now[name] - start[name]) / norm for name, norm in norms]
         measured = {"drift": drift, **measured}
         self.found["iterations"].append(method.iteration)

@@ -91,7 +91,7 @@ class NTKForecast(Measurement):
         return not self.found["done"] and method.iteration >= self.at and whole
 
     def start(self, method: Method) -> None:
-        if self.at == 0:
+        if self.at == 0 and not self.found["done"]:
             self._forecast(method)
 
     def measure(self, method: Method) -> None:
@@ -115,7 +115,7 @@ class NTKForecast(Measurement):
 
     def forecast(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""
-        residuals = Residuals(method.pde, copy.deepcopy(method.network))
+        residuals = Residuals(method.problem, copy.deepcopy(method.network))
         batches = fixed_batches(residuals, self.interior, self.conditions)
 
         def values() -> Tensor:

@@ -19,11 +19,14 @@ from functools import partial
 from itertools import repeat
 from typing import Any, ClassVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pinntk.common.arrays import Array
 from pinntk.common.doing import doing, say
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import fingerprint
@@ -32,6 +35,7 @@ from pinntk.common.settings import without_effect
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import late
 from pinntk.methods.settings import MethodSettings
+from pinntk.methods.slabs import FINISHED, Slabs
 from pinntk.network import DTYPES, Network, NetworkSettings
 from pinntk.network.activations import own_activation
 from pinntk.pdes.base import PDE
@@ -91,14 +95,18 @@ class Method(pl.LightningModule):
         self.discretization = discretization
         self.seed = seed
         self.way: Way = "fused_compiled" if compile else "plain"
-        self._untrained = partial(self.network_class.of, pde, network, seed=seed, dtype=DTYPES[precision])
+        self.slabs = Slabs(pde, network, settings.slabs) if settings.slabs > 1 else None
+        made: Callable[..., Network] = partial(self.network_class.of, pde, network)
+        self._untrained = partial(
+            made if self.slabs is None else self.slabs.network, seed=seed, dtype=DTYPES[precision]
+        )
         self.network = self._untrained()
         self.initial_state: Callable[[], Mapping[str, Tensor]] | None = None
         """Gives the ``state_dict`` with which the run began, where that is not the seed's."""
-        self.residuals = Residuals(pde, self.network, self.trained_terms(pde, settings, network))
-        self.collocation = Collocation(self.residuals, points, seed)
-        self.objective = self.make_objective()
+        self._pose()
         self.iteration = 0
+        self.began = 0
+        """The iteration with which the training of `problem` began."""
         self.seconds_per_phase: dict[str, float] = {}
         self.stop_requested = False
         self.latest: dict[str, float] = {}
@@ -107,6 +115,13 @@ class Method(pl.LightningModule):
         self._restored: dict[str, Any] | None = None
         self._saved_objective: dict[str, Any] | None = None
         self._late: dict[str, Tensor] = {}
+
+    def _pose(self) -> None:
+        """Residuals, points and objective of the problem that is trained."""
+        terms = self.trained_terms(self.problem, self.settings, self.network.settings)
+        self.residuals = Residuals(self.problem, self.network, terms)
+        self.collocation = Collocation(self.residuals, self.points, self.seed)
+        self.objective = self.make_objective()
 
     # --- what a method writes -----------------------------------------------------------------------------------------
 
@@ -156,6 +171,12 @@ class Method(pl.LightningModule):
                 f"method={cls.name}: pde={pde.name} has no conditions with which to balance its equation"
                 " (method.balance=blocks); allowed are problems with an initial, boundary or periodic term"
             )
+
+    @classmethod
+    def check_slabs(cls, pde: PDE, settings: MethodSettings) -> None:
+        """Raise ValueError, naming the key, where the time cannot be cut into slabs."""
+        if settings.slabs > 1:
+            raise ValueError(f"method.slabs={settings.slabs}: {cls.name} does not train in slabs of time; allowed is 1")
 
     @classmethod
     def check_network(cls, pde: PDE, network: NetworkSettings) -> None:
@@ -229,6 +250,17 @@ class Method(pl.LightningModule):
     # --- what a method uses -------------------------------------------------------------------------------------------
 
     @property
+    def problem(self) -> PDE:
+        """What is trained at the moment: the problem, or the slab of it that has its turn."""
+        return self.pde if self.slabs is None else self.slabs.problem
+
+    def trained(self, points: Array) -> NDArray[np.bool_]:
+        """Which points, (n, d), lie where the training has been so far, (n,)."""
+        if self.slabs is None or self.finished:
+            return np.ones(len(points), dtype=bool)
+        return self.slabs.trained(points, begun=self.iteration > self.began)
+
+    @property
     def finished(self) -> bool:
         return self.iteration >= self.total_iterations
 
@@ -260,9 +292,11 @@ class Method(pl.LightningModule):
         return not weighed and (every is None or every >= self.total_iterations)
 
     def initial_network(self) -> Network:
-        """The network as it was at iteration 0, made anew from the settings."""
+        """The network as it was when the training of `problem` began, made anew."""
         network = self._untrained()
-        if self.initial_state is not None:
+        if self.slabs is not None and self.slabs.finished is not None:
+            network.assign(self.slabs.finished[-1])
+        elif self.initial_state is not None:
             saved = self.initial_state()
             own = {name: value for name, value in saved.items() if name.startswith("network.")}
             network.load_state_dict({name.removeprefix("network."): value for name, value in own.items()})
@@ -398,6 +432,7 @@ class Method(pl.LightningModule):
         checkpoint["pinntk"] = {
             "fingerprint": fingerprint(type(self.pde), type(self), *own_activation(self.network.settings.activation)),
             "iteration": self.iteration,
+            "began": self.began,
             "function_evaluations": self.function_evaluations,
             "seconds_per_phase": dict(self.seconds_per_phase),
             "latest": dict(self.latest),
@@ -406,10 +441,17 @@ class Method(pl.LightningModule):
             "collocation": self.collocation.state(),
         }
 
+    def reserve(self, saved: Mapping[str, Tensor]) -> None:
+        """Get ready to load this state: of slabs, pose the problem of the one in which it was saved."""
+        if self.slabs is not None and FINISHED in saved:
+            self.slabs.restore(saved[FINISHED], self.network)
+            self._pose()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.reserve(checkpoint["state_dict"])
         self._late = late.take(self, checkpoint["state_dict"])  # Lightning loads the rest, before the training starts
         saved = checkpoint["pinntk"]
-        self.iteration = saved["iteration"]
+        self.iteration, self.began = saved["iteration"], saved.get("began", 0)
         self.objective.evaluations = saved["function_evaluations"]
         if "objective" not in saved:
             raise BadInput("checkpoint: of an older version of pinntk; allowed: overwrite=true, which trains anew")

@@ -19,6 +19,7 @@ from torch import Tensor
 from pinntk.common.memory import Need
 from pinntk.common.settings import Settings
 from pinntk.discrete.discretization import DiscretizationSettings
+from pinntk.methods import slabs
 from pinntk.methods.base import Method
 from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.network import NetworkSettings
@@ -167,6 +168,13 @@ class Plan(Method):
                     )
 
     @classmethod
+    def check_slabs(cls, pde: PDE, settings: MethodSettings) -> None:
+        if cls.discrete:
+            super().check_slabs(pde, settings)
+        elif settings.slabs > 1:
+            slabs.check(pde, settings.slabs)
+
+    @classmethod
     def check_size(cls, settings: MethodSettings, parameters: int) -> None:
         for key, phase in cls.phase_settings(settings).items():
             if phase.steps and phase.limit and parameters > phase.limit[0]:
@@ -212,7 +220,8 @@ class Plan(Method):
         if not phases:
             return super().draws_again(settings, points)
         active = [(phase.steps, phase.draws_every(points)) for phase in phases.values() if phase.steps]
-        return len(active) != 1 or any(every is not None and every < steps for steps, every in active)
+        drawn = any(every is not None and every < steps for steps, every in active)
+        return len(active) != 1 or settings.slabs > 1 or drawn
 
     def plan(self) -> list[PhaseSettings]:
         """The settings of the phases in their order."""
@@ -220,7 +229,9 @@ class Plan(Method):
 
     @cached_property
     def _plan(self) -> list[PhaseSettings]:
-        return self.plan()
+        """The same, slab after slab."""
+        count: int = self.settings.slabs
+        return self.plan() * count
 
     @cached_property
     def phases(self) -> list[Phase]:
@@ -244,7 +255,7 @@ class Plan(Method):
         if self.settings.weighting != "fixed":
             looks = self.settings.update_every
             fixed = fixed and (len(phases) < 2 if looks is None else looks >= self.total_iterations)
-        return fixed and (len(phases) < 2 or self.points.sampling == "grid")
+        return fixed and (len(phases) < 2 or (self.points.sampling == "grid" and self.slabs is None))
 
     @property
     def finished(self) -> bool:
@@ -291,7 +302,7 @@ class Plan(Method):
     def advance(self, end: int) -> None:
         history: list[Tensor] = []
         phase = None
-        while self.iteration < end and not self.stop_requested and not self.finished:
+        while self.iteration < end and not self.stop_requested and not self.finished and not self._slab_ended:
             self.refresh()
             phase = self.phases[self._current]
             with self.timed(phase.name):
@@ -311,6 +322,27 @@ class Plan(Method):
                 self._next(phase, reason, last_draw)
         log = {} if phase is None else {**phase.log(), **self.objective.log()}
         self.log_losses(("loss", *self.objective.names), history, **log)
+        if self._slab_ended:
+            self._next_slab()
+
+    @property
+    def _slab_ended(self) -> bool:
+        if self.slabs is None or self.finished:
+            return False
+        count: int = self.settings.slabs
+        return self._current // (len(self._plan) // count) > len(self.slabs.past)
+
+    def _next_slab(self) -> None:
+        """At the end of a block, so that callbacks see every slab as it begins."""
+        assert self.slabs is not None
+        with self.timed("slabs"):
+            evaluations = self.objective.evaluations
+            self.slabs.finish(self.network)
+            self._pose()
+            self.objective.evaluations = evaluations
+            self.objective.place(self.way)
+        del self.phases  # of the objective before
+        self.began, self._first_block = self.iteration, True
 
     def _comparable(self, losses: Tensor) -> Tensor:
         """The loss with the fixed weights: those of Algorithm 1 may have changed since the window before."""
@@ -328,7 +360,8 @@ class Plan(Method):
 
     def _next(self, phase: Phase, reason: str, last_draw: int) -> None:
         iterations = self.iteration - self._begun
-        self._ended.append({"phase": phase.name, "iterations": iterations, "ended": reason, **phase.figures()})
+        slab = {} if self.slabs is None else {"slab": len(self.slabs.past) + 1}
+        self._ended.append({**slab, "phase": phase.name, "iterations": iterations, "ended": reason, **phase.figures()})
         self._current += 1
         self._under_way = False
         self._begun, self._first_draw = self.iteration, last_draw
@@ -342,4 +375,4 @@ class Plan(Method):
             self._current += 1
 
     def figures(self, reference: Reference) -> dict[str, Any]:
-        return {"phases": self._ended}
+        return {"phases": self._ended} if self.slabs is None else {"phases": self._ended, "slabs": self.slabs.edges}

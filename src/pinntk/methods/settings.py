@@ -32,6 +32,8 @@ class MethodSettings(Settings):
     """One such weight for the equation and one for all conditions (paper), or one per named term."""
     update_every: Annotated[StrictInt, Field(ge=1)] | None = None
     """Iterations between two looks at the traces, or residuals; null: with every draw of the points."""
+    slabs: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    """Equal parts of the time, each trained with the whole plan, one after the other (`pinntk.methods.slabs`)."""
     log_every: Annotated[StrictInt, Field(ge=1)] = 100
     """Iterations per block: between two logged points, and between two chances to save."""
 

@@ -30,6 +30,12 @@ class Ansatz:
 
     lift: Function
     factor: Function
+    known: Callable[[Tensor, Iterable[Index]], dict[Index, Tensor]] | None = None
+    """Derivatives of the lift as `derivatives_of` gives them, where somebody knows them better."""
+
+    def of_lift(self, x: Tensor, indices: Iterable[Index], fields: int) -> dict[Index, Tensor]:
+        """Derivatives of the lift, (N, fields) each."""
+        return derivatives_of(self.lift, x, indices, fields) if self.known is None else self.known(x, indices)
 
     def of(self, x: Tensor, n: Tensor) -> Tensor:
         """``lift + factor N``, differentiable in x and N: (N, d) and (N, fields) to (N, fields)."""

@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
     def rows(self, rows: Tensor) -> Inputs:
         """The same of some of the points."""
         weights, offset = (None if part is None else part[:, rows] for part in self[1:])
-        return Inputs(self.features[:, rows], weights, offset)
+        return self._replace(features=self.features[:, rows], weights=weights, offset=offset)
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:
@@ -82,7 +82,7 @@ def prepared(x: Tensor, streams: Streams, ansatz: Ansatz | None, normals: Tensor
     lift: dict[Index, Tensor] = {}
     if ansatz is not None:
         factor = derivatives_of(ansatz.factor, x, taken, fields)
-        lift = derivatives_of(ansatz.lift, x, indices, fields)
+        lift = ansatz.of_lift(x, indices, fields)
     places = {entry: k for k, entry in enumerate(streams.readout.entries)}
     weights = torch.zeros(len(places), x.shape[0], dtype=torch.float64, device=x.device)
     offset = torch.zeros(len(streams.outputs), x.shape[0], dtype=torch.float64, device=x.device)

@@ -20,6 +20,7 @@ from pinntk.methods import Method
 from pinntk.residual.fresh import DRAW, FreshPoints
 from pinntk.residual.named import placed
 from pinntk.residual.points import draw_region
+from pinntk.residual.residuals import Residuals
 from pinntk.residual.terms import Problem
 
 # What stands behind the thresholds are runs of budget=smoke with more steps or without, and the references.
@@ -96,7 +97,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 def _early(method: Method) -> dict[str, float]:
     """Where in time the squared residual stands."""
-    pde, residuals = method.pde, method.residuals
+    pde, network = method.pde, method.network
+    residuals = Residuals(pde, network, method.trained_terms(pde, method.settings, network.settings))
     batches = FreshPoints(residuals, method.points, method.seed).batches()
     column = pde.coordinates.index("t")
     end = pde.lower[column] + TENTH * (pde.upper[column] - pde.lower[column])

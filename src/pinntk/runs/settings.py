@@ -142,6 +142,7 @@ class RunSettings(Strict, strict=True):
         checks: list[Callable[[], object]] = [
             lambda: self.method_class.check(self.pde, self.method, self.discretization),
             lambda: self.method_class.check_terms(self.pde, self.method, self.network),
+            lambda: self.method_class.check_slabs(self.pde, self.method),
             lambda: self.method_class.check_size(self.method, count_parameters(self.network, self.pde)),
             lambda: self.method_class.check_network(self.pde, self.network),
             lambda: self.method_class.check_points(self.points),
@@ -266,6 +267,8 @@ class RunSettings(Strict, strict=True):
             silent.add("weighting")
         if not self.method.gradient:
             silent.add("gradient")
+        if self.method.slabs == 1:
+            silent.add("slabs")
         found = self.method.model_dump(mode="json", exclude=silent)
         for phase in found.values():
             if isinstance(phase, dict) and phase.get("resample_growth") == 1.0:

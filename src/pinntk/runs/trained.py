@@ -167,6 +167,7 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
         result = folder.result() or {}
     except BadInput as error:
         raise ValueError(str(error)) from error
+    method.reserve(saved)
     adopt(method, saved)
     then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(*settings.code)
     if edited := changes(then, now) if then and now else []:
