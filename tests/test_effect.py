@@ -45,6 +45,10 @@ REFUSED = [
         "pde=wave method=adam method.steps=0 method.adam.schedule.kind=cosine",
         "method.adam.schedule.kind=cosine: counts",
     ),
+    (
+        "pde=wave method=ntk_ng method.natural_gradient.resample_growth=2",
+        "method.natural_gradient.resample_growth=2: counts only with resample_every",
+    ),
     ("pde=wave method=gdnd method.lbfgs.stagnation.decrease=0.1", "method.lbfgs.stagnation.decrease=0.1: counts only"),
     # optimisers
     (

@@ -15,7 +15,7 @@ from objectives import ResidualObjective, bent, random
 from torch import Tensor
 
 from pinntk.launch.cli import compose
-from pinntk.methods.plan import draws_by
+from pinntk.methods.draws import draws_by
 from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps, Sketch
 from pinntk.optim.least_squares import TrustRegion
 from pinntk.report.reading import find_runs

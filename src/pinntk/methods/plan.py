@@ -21,6 +21,7 @@ from pinntk.common.settings import Settings
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import slabs
 from pinntk.methods.base import Method
+from pinntk.methods.draws import Draws, draws_by
 from pinntk.methods.settings import MethodSettings, Steps
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
@@ -28,30 +29,6 @@ from pinntk.pdes.references import Reference
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 from pinntk.residual.points import PointSettings
-
-Resample = Annotated[StrictInt, Field(ge=1)] | None
-"""Iterations between two draws of the points; null: the same points for the whole phase."""
-
-
-Growth = Annotated[float, Field(ge=1)]
-"""Factor from one such interval to the next."""
-
-
-def draws_by(n: int, every: int, growth: float) -> int:
-    """How many draws there have been before iteration n, the intervals between them growing from ``every`` on.
-
-    Example::
-
-        >>> [draws_by(n, 100, 2.0) for n in (99, 100, 299, 300, 700)]  # at 100, 100 + 200, 300 + 400
-        [0, 1, 1, 2, 3]
-    """
-    if growth == 1:
-        return n // every
-    count, interval, at = 0, float(every), float(every)
-    while n >= at:
-        interval *= growth
-        count, at = count + 1, at + interval
-    return count
 
 
 class Stagnation(Settings):
@@ -296,7 +273,8 @@ class Plan(Method):
         if self._current >= len(self._plan):
             return self._first_draw
         every = self.draws_every(self._current)
-        growth = getattr(self._plan[self._current], "resample_growth", 1.0)
+        settings = self._plan[self._current]
+        growth = settings.resample_growth if isinstance(settings, Draws) else 1.0
         return self._first_draw + (draws_by(self.iteration - self._begun, every, growth) if every else 0)
 
     def advance(self, end: int) -> None:

@@ -270,14 +270,15 @@ class RunSettings(Strict, strict=True):
         if self.method.slabs == 1:
             silent.add("slabs")
         found = self.method.model_dump(mode="json", exclude=silent)
-        for phase in found.values():
-            if isinstance(phase, dict) and phase.get("resample_growth") == 1.0:
-                del phase["resample_growth"]
-            if isinstance(phase, dict) and phase.get("restart") == "identity":
-                del phase["restart"], phase["restart_damping"]
         composed = [phase for one in found.get("phases", ()) for phase in one.values()]
         for phase in (*found.values(), *composed):
-            if isinstance(phase, dict) and phase.get("balance", "") is None:
+            if not isinstance(phase, dict):
+                continue
+            if phase.get("resample_growth") == 1.0:
+                del phase["resample_growth"]
+            if phase.get("restart") == "identity":
+                del phase["restart"], phase["restart_damping"]
+            if phase.get("balance", "") is None:
                 del phase["balance"]
         return found
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pinntk.common.memory import Need
+from pinntk.methods.draws import Draws
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Growth, Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 
 
-class GaussNewtonPhaseSettings(GaussNewtonSettings, PhaseSettings):
+class GaussNewtonPhaseSettings(GaussNewtonSettings, Draws, PhaseSettings):
     """Settings of a Gauss-Newton phase."""
-
-    resample_every: Resample = None
-    resample_growth: Growth = 1.0
 
     def of_several_terms(self) -> dict[str, object]:
         return {"balance": self.balance} if self.balance else {}

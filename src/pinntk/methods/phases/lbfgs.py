@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pinntk.common.memory import Need
 from pinntk.common.settings import Positive
-from pinntk.methods.plan import Phase, PhaseSettings, Resample
+from pinntk.methods.draws import Resample
+from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.objective import Point
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from pinntk.common.memory import Need
+from pinntk.methods.draws import Draws
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Growth, Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings, chosen_way
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 
 
-class NaturalGradientPhaseSettings(NaturalGradientSettings, PhaseSettings):
+class NaturalGradientPhaseSettings(NaturalGradientSettings, Draws, PhaseSettings):
     """Settings of a natural gradient phase."""
-
-    resample_every: Resample = None
-    resample_growth: Growth = 1.0
 
     def need(self, extent: Extent) -> Need:
         """J in factors, and by the solver, n being N or P: ``4 n^2`` numbers for the matrix, the damped one, its

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pinntk.common.memory import Need
+from pinntk.methods.draws import Resample
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.nncg import NNCGSettings, NysNewtonCG
 from pinntk.residual.extent import Extent
 from pinntk.residual.hessian import DENSE_ROWS, KEEP

@@ -8,19 +8,19 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from pinntk.common.memory import Need
+from pinntk.methods.draws import Draws, Resample
 from pinntk.methods.phases.stepping import SteppingPhase
-from pinntk.methods.plan import Growth, Phase, PhaseSettings, Resample
+from pinntk.methods.plan import Phase, PhaseSettings
 from pinntk.optim.ssbroyden import SSBroyden, SSBroydenSettings
 from pinntk.residual.extent import Extent
 from pinntk.residual.objective import LeastSquares
 
 
-class SSBroydenPhaseSettings(SSBroydenSettings, PhaseSettings):
+class SSBroydenPhaseSettings(SSBroydenSettings, Draws, PhaseSettings):
     """Settings of a self-scaled Broyden phase."""
 
     resample_every: Resample = 500
     """Over the draws the inverse Hessian is kept."""
-    resample_growth: Growth = 1.0
 
     def need(self, extent: Extent) -> Need:
         """``2 P^2`` numbers: the inverse Hessian, and the copy of it in a checkpoint; what is pending beside
