@@ -2,7 +2,7 @@
 
 python multirun_scripts/strong_form_table.py results/strong_form    # without a folder: runs/strong_form
 
-Beside them ``curves.png`` in that folder, the error of every run of a row's best settings against seconds, with the
+Beside them ``curves.png`` in that folder, the error of every run of a row's first settings against seconds, with the
 numbers in ``curves.csv``.
 """
 
@@ -28,6 +28,11 @@ ROWS: dict[str, tuple[Callable[[Run], bool], str, str, str]] = {
     "poisson1d": (lambda run: run.pde == "poisson1d", "–", "1e-10", "1e-13"),
 }
 """Of every row its runs, the best published error of a network trained on the equation alone, the goal, the aim."""
+
+
+def rank(runs: list[Run]) -> tuple[int, float]:
+    """Settings with more seeds first, then those with the lower median."""
+    return -len(runs), median(run.result["l2re"] for run in runs)
 
 
 def along(run: Run) -> Iterator[tuple[float, float]]:
@@ -59,7 +64,7 @@ def main() -> None:
     groups = [(title, list(by_settings(filter(row[0], distinct(found)))), row) for title, row in ROWS.items()]
     head("problem", "method", "hard", "seeds", "median", "to reach", "aim", "published", "training", "settings")
     for title, settings, (_, published, goal, aim) in groups:
-        for runs in sorted(settings, key=lambda runs: median(run.result["l2re"] for run in runs)):
+        for runs in sorted(settings, key=rank):
             errors = [float(run.result["l2re"]) for run in runs]
             seconds = [round(run.result["seconds"]) for run in runs]
             hard = "yes" if runs[0].config["network"].get("hard") else "no"
@@ -78,11 +83,7 @@ def main() -> None:
                 f" {number(run.result.get('loss'))} | {run.result['seconds']:.0f} s | {run.steps} |"
                 f" {run.result.get('threads', '–')} |"
             )
-    best = {
-        title: min(settings, key=lambda runs: median(run.result["l2re"] for run in runs))
-        for title, settings, _ in groups
-        if settings
-    }
+    best = {title: min(settings, key=rank) for title, settings, _ in groups if settings}
     lines = [(title, run.seed, *pair) for title, runs in best.items() for run in runs for pair in along(run)]
     write_figure(folder / "curves", curves(best), ("problem", "seed", "seconds", "l2re"), lines)
 
