@@ -30,7 +30,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -54,18 +53,13 @@ ROWS: dict[str, PDE] = {
 }
 SECONDS = {name: 170.0 if name == "poisson1d" else 600.0 for name in ROWS}
 OPTIMISERS = ("lbfgs", "nncg")
-CONDITIONS = {"soft": "", "hard": "_hard"}
-"""Kind -> how the folders of its runs end."""
+CONDITIONS = {"soft": "", "hard": "_hard"}  # how the folders of their runs end
 ADAM = {"iterations": 1000, "lr": 1e-3}
 LBFGS = {"maxcor": 100, "ftol": 0, "gtol": 0, "maxls": 50}
-NNCG = {"rank": 50, "mu": 1e-1}
-"""As in DeepXDE's example of Burgers' equation; the rest are its defaults."""
-ATTEMPTS = 5
-"""At NNCG, which ends with an error where the Cholesky factor of its preconditioner does not exist."""
-CHUNK = 50
-"""Iterations of L-BFGS between looks at the clock; torch's optimiser goes on with its history."""
-FIRST, GROWTH = 1000, 1.3
-MOMENTS = 20
+NNCG = {"rank": 50, "mu": 1e-1}  # as in DeepXDE's example of Burgers' equation; the rest are its defaults
+ATTEMPTS = 5  # at NNCG, which ends with an error where the Cholesky factor of its preconditioner does not exist
+CHUNK = 50  # iterations of L-BFGS between looks at the clock; torch's optimiser goes on with its history
+FIRST, GROWTH, MOMENTS = 1000, 1.3, 20
 
 
 class OutOfTime(Exception):
@@ -162,7 +156,7 @@ class Training(peers.DeepXDE):
             values = self.network(torch.from_numpy(self.grid)).numpy()[:, 0]
         state = self.model.train_state
         losses = self.model._outputs_losses(True, state.X_train, state.y_train, state.train_aux_vars)[1]
-        error, loss = l2re(values, self.reference), float(np.sum(losses))
+        error, loss = l2re(values, self.reference), float(losses.sum())
         self.curve.append({"seconds": round(self.spent, 2), "l2re": error, "loss": loss, "phase": self.phase})
         print(f"  {self.phase:5s} {self.spent:7.1f} s  L2RE {error:.3e}  loss {loss:.3e}", flush=True)
         if not math.isfinite(loss + error):
@@ -192,13 +186,9 @@ class Training(peers.DeepXDE):
             self.train()
             # Stopped by itself: nothing was found on three draws in a row.
             idle = idle + 1 if self.model.train_state.step - before < CHUNK else 0
-            self.place(self.draws)
+            self.data.replace_with_anchors(self.row.drawn(self.draws)["interior"])  # those of the conditions stay
             self.draws += 1
         self.ended = "stopped by itself"
-
-    def place(self, number: int) -> None:
-        """Other interior points; those of the conditions stay."""
-        self.data.replace_with_anchors(self.row.drawn(number)["interior"])
 
     def nncg(self) -> None:
         """NNCG on the points that are there; a step, which may take minutes, is broken off where the time is spent."""
@@ -238,12 +228,7 @@ class Training(peers.DeepXDE):
         found = {"row": name, "coefficients": row.pde.parameters(), "optimiser": optimiser, "seed": self.seed}
         found |= {"l2re": last["l2re"], "loss": last["loss"], "seconds": last["seconds"], "ended": self.ended}
         found |= {"settings": {**network, "points": points, "seconds": self.seconds, **steps}}
-        found |= {
-            "iterations": self.counts,
-            "draws": self.draws,
-            "threads": torch.get_num_threads(),
-            "processor": processor(),
-        }
+        found |= {"iterations": self.counts, "draws": self.draws, "threads": 1, "processor": processor()}
         found |= {"versions": {package: version(package) for package in ("deepxde", "torch")}, "curve": self.curve}
         file = folder / name / (optimiser + CONDITIONS[conditions]) / f"seed{self.seed}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -261,7 +246,7 @@ def race(name: str, optimisers: Sequence[str], seconds: float, seed: int, condit
         for key, value in copy.deepcopy(state).items():
             setattr(training, key, value)
         training.network.load_state_dict(parameters)
-        training.place(training.draws - 1)
+        training.data.replace_with_anchors(training.row.drawn(training.draws - 1)["interior"])
         training.go(seconds, getattr(training, optimiser))
         training.record(name, optimiser, conditions, folder)
 
@@ -301,11 +286,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and run nothing")
     parser.add_argument("--check", action="store_true", help="print the losses of the closed forms, and run nothing")
     given = parser.parse_args()
-    if given.table:
-        return table(given.folder)
     torch.set_num_threads(1)
-    if given.check:
-        return check()
+    if given.table or given.check:
+        return table(given.folder) if given.table else check()
     for name in given.problems:
         seconds = given.seconds or SECONDS[name]
         race(name, given.optimisers, seconds, given.seed, given.conditions, given.folder)
