@@ -5,7 +5,7 @@ thread; the error is that of our evaluation. DeepXDE's are the network (``FNN``,
 they are; of heat2d's scaled to [-1, 1], for t goes to 100), derivatives and loop. ``soft`` conditions are terms of the
 loss, all weights 1; ``hard`` ones an output transform, u = lift + factor N, with the problem's lift and factor.
 
-    lbfgs   1,000 steps of Adam, then L-BFGS, on new interior points after 1,000 iterations, 1,300 more, and so on
+    lbfgs   1,000 steps of Adam, then L-BFGS, on new interior points after 1,000 iterations, 1,300 more ..., or a stall
     nncg    the same for half of the time, then NNCG with the options of DeepXDE's example, on the last points
 
 Both share their first half: where both are asked for it is run once. Only training counts, by the time of the process.
@@ -60,6 +60,7 @@ NNCG = {"rank": 50, "mu": 1e-1}  # as in DeepXDE's example of Burgers' equation;
 ATTEMPTS = 5  # at NNCG, which ends with an error where the Cholesky factor of its preconditioner does not exist
 CHUNK = 50  # iterations of L-BFGS between looks at the clock; torch's optimiser goes on with its history
 FIRST, GROWTH, MOMENTS = 1000, 1.3, 20
+STALL = 1e-4  # a smaller decrease of the loss over a chunk counts as none: torch keeps no pairs with y s < 1e-10
 
 
 class OutOfTime(Exception):
@@ -88,7 +89,6 @@ class Row:
         return sample(self.settings, *box, seed=self.seed, draw=number)
 
     def tensor(self, region: str) -> Tensor:
-        """The points of a region."""
         return torch.from_numpy(self.points[region])
 
 
@@ -130,7 +130,7 @@ class Training(peers.DeepXDE):
         self.spent, self.since, self.end = 0.0, time.process_time(), seconds
         self.phase, self.ended, self.draws, self.step = "start", "time", 1, 0
         self.curve: list[dict[str, Any]] = []
-        self.counts: dict[str, int] = {}
+        self.counts, self.before = dict[str, int](), math.inf
         self.watch: Any = self.dde.callbacks.Callback()
         self.watch.on_epoch_end = self.look
 
@@ -148,6 +148,9 @@ class Training(peers.DeepXDE):
             self.measure()
         if now >= self.end:
             raise OutOfTime
+        if self.phase == "L-BFGS":  # where it stalls, on to the next draw
+            before, self.before = self.before, next(iter(self.model.opt.state.values()))["prev_loss"]
+            self.model.stop_training = self.before > (1 - STALL) * before
 
     def measure(self) -> None:
         """Error and loss, outside of the clock."""
@@ -178,13 +181,12 @@ class Training(peers.DeepXDE):
         """L-BFGS, begun anew on every draw."""
         self.phase, idle = "L-BFGS", 0
         options = self.dde.optimizers.config.LBFGS_options
-        while idle < 3:
+        while idle < 3:  # then it has stopped by itself: nothing was found on three draws in a row
             self.dde.optimizers.set_LBFGS_options(maxiter=round(FIRST * GROWTH ** (self.draws - 1)), **LBFGS)
             options["iter_per_step"], options["fun_per_step"] = CHUNK, 2 * CHUNK
-            before = self.model.train_state.step
+            before, self.before = self.model.train_state.step, math.inf
             self.model.compile("L-BFGS", verbose=0)
             self.train()
-            # Stopped by itself: nothing was found on three draws in a row.
             idle = idle + 1 if self.model.train_state.step - before < CHUNK else 0
             self.data.replace_with_anchors(self.row.drawn(self.draws)["interior"])  # those of the conditions stay
             self.draws += 1
@@ -221,7 +223,8 @@ class Training(peers.DeepXDE):
         """One JSON file of the run."""
         row, last = self.row, self.curve[-1]
         network = {"layers": row.sizes, "activation": row.activation, "conditions": conditions, "weights": 1}
-        steps: dict[str, Any] = {"adam": ADAM, "lbfgs": {**LBFGS, "first_draw": FIRST, "draw_growth": GROWTH}}
+        draws = {"first_draw": FIRST, "draw_growth": GROWTH, "stall": STALL}
+        steps: dict[str, Any] = {"adam": ADAM, "lbfgs": {**LBFGS, **draws}}
         if optimiser == "nncg":
             steps["nncg"] = {**NNCG, "from_seconds": self.seconds / 2}
         points = {region: len(points) for region, points in row.points.items()}
