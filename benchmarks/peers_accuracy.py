@@ -5,7 +5,7 @@ thread; the error is that of our evaluation. DeepXDE's are the network (``FNN``,
 they are; of heat2d's scaled to [-1, 1], for t goes to 100), derivatives and loop. ``soft`` conditions are terms of the
 loss, all weights 1; ``hard`` ones an output transform, u = lift + factor N, with the problem's lift and factor.
 
-    lbfgs   1,000 steps of Adam, then L-BFGS, on new interior points after 1,000 iterations, 1,300 more ..., or a stall
+    lbfgs   1,000 steps of Adam, then L-BFGS, on new interior points after 1,000 iterations, 1,300 more, and so on
     nncg    the same for half of the time, then NNCG with the options of DeepXDE's example, on the last points
 
 Both share their first half: where both are asked for it is run once. Only training counts, by the time of the process.
@@ -60,7 +60,6 @@ NNCG = {"rank": 50, "mu": 1e-1}  # as in DeepXDE's example of Burgers' equation;
 ATTEMPTS = 5  # at NNCG, which ends with an error where the Cholesky factor of its preconditioner does not exist
 CHUNK = 50  # iterations of L-BFGS between looks at the clock; torch's optimiser goes on with its history
 FIRST, GROWTH, MOMENTS = 1000, 1.3, 20
-STALL = 1e-4  # a smaller decrease of the loss over a chunk counts as none: torch keeps no pairs with y s < 1e-10
 
 
 class OutOfTime(Exception):
@@ -130,7 +129,8 @@ class Training(peers.DeepXDE):
         self.spent, self.since, self.end = 0.0, time.process_time(), seconds
         self.phase, self.ended, self.draws, self.step = "start", "time", 1, 0
         self.curve: list[dict[str, Any]] = []
-        self.counts, self.before = dict[str, int](), math.inf
+        self.counts: dict[str, int] = {}
+        self.middle: dict[str, Any] = {}
         self.watch: Any = self.dde.callbacks.Callback()
         self.watch.on_epoch_end = self.look
 
@@ -146,11 +146,14 @@ class Training(peers.DeepXDE):
         marks = self.seconds / MOMENTS
         if not self.curve or now // marks > self.curve[-1]["seconds"] // marks:
             self.measure()
+        if not self.middle and now >= self.seconds / 2:
+            self.middle = copy.deepcopy({key: getattr(self, key) for key in ("spent", "curve", "counts", "draws")})
+            self.parameters = copy.deepcopy(self.network.state_dict())
         if now >= self.end:
             raise OutOfTime
-        if self.phase == "L-BFGS":  # where it stalls, on to the next draw
-            before, self.before = self.before, next(iter(self.model.opt.state.values()))["prev_loss"]
-            self.model.stop_training = self.before > (1 - STALL) * before
+        if self.phase == "L-BFGS" and self.counts["L-BFGS"] >= FIRST * sum(GROWTH**k for k in range(self.draws)):
+            self.data.replace_with_anchors(self.row.drawn(self.draws)["interior"])  # those of the conditions stay
+            self.draws += 1
 
     def measure(self) -> None:
         """Error and loss, outside of the clock."""
@@ -178,18 +181,15 @@ class Training(peers.DeepXDE):
         self.train(iterations=ADAM["iterations"])
 
     def lbfgs(self) -> None:
-        """L-BFGS, begun anew on every draw."""
+        """L-BFGS, whose history is kept over a draw, as by DeepXDE's ``PDEPointResampler``."""
         self.phase, idle = "L-BFGS", 0
-        options = self.dde.optimizers.config.LBFGS_options
-        while idle < 3:  # then it has stopped by itself: nothing was found on three draws in a row
-            self.dde.optimizers.set_LBFGS_options(maxiter=round(FIRST * GROWTH ** (self.draws - 1)), **LBFGS)
-            options["iter_per_step"], options["fun_per_step"] = CHUNK, 2 * CHUNK
-            before, self.before = self.model.train_state.step, math.inf
+        self.dde.optimizers.set_LBFGS_options(maxiter=10**9, **LBFGS)
+        self.dde.optimizers.config.LBFGS_options.update({"iter_per_step": CHUNK, "fun_per_step": 2 * CHUNK})
+        while idle < 3:  # then it has stopped by itself: three times in a row it found nothing
+            before = self.model.train_state.step
             self.model.compile("L-BFGS", verbose=0)
             self.train()
             idle = idle + 1 if self.model.train_state.step - before < CHUNK else 0
-            self.data.replace_with_anchors(self.row.drawn(self.draws)["interior"])  # those of the conditions stay
-            self.draws += 1
         self.ended = "stopped by itself"
 
     def nncg(self) -> None:
@@ -223,7 +223,7 @@ class Training(peers.DeepXDE):
         """One JSON file of the run."""
         row, last = self.row, self.curve[-1]
         network = {"layers": row.sizes, "activation": row.activation, "conditions": conditions, "weights": 1}
-        draws = {"first_draw": FIRST, "draw_growth": GROWTH, "stall": STALL}
+        draws = {"first_draw": FIRST, "draw_growth": GROWTH, "history": "kept"}
         steps: dict[str, Any] = {"adam": ADAM, "lbfgs": {**LBFGS, **draws}}
         if optimiser == "nncg":
             steps["nncg"] = {**NNCG, "from_seconds": self.seconds / 2}
@@ -241,17 +241,16 @@ class Training(peers.DeepXDE):
 def race(name: str, optimisers: Sequence[str], seconds: float, seed: int, conditions: str, folder: Path) -> None:
     """The runs of a row; both optimisers go on from the same first half."""
     training = Training(name, seconds, seed, conditions)
-    training.go(seconds / 2, training.adam, training.lbfgs)
-    state = {key: copy.deepcopy(getattr(training, key)) for key in ("spent", "curve", "counts", "draws")}
-    parameters = copy.deepcopy(training.network.state_dict())
-    for optimiser in optimisers:
-        print(f"{name}, {optimiser}", flush=True)
-        for key, value in copy.deepcopy(state).items():
+    training.go(seconds if "lbfgs" in optimisers else seconds / 2, training.adam, training.lbfgs)
+    if "lbfgs" in optimisers:
+        training.record(name, "lbfgs", conditions, folder)
+    if "nncg" in optimisers:
+        for key, value in training.middle.items():
             setattr(training, key, value)
-        training.network.load_state_dict(parameters)
+        training.network.load_state_dict(training.parameters)
         training.data.replace_with_anchors(training.row.drawn(training.draws - 1)["interior"])
-        training.go(seconds, getattr(training, optimiser))
-        training.record(name, optimiser, conditions, folder)
+        training.go(seconds, training.nncg)
+        training.record(name, "nncg", conditions, folder)
 
 
 def table(folder: Path) -> None:
