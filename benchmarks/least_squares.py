@@ -1,8 +1,9 @@
 """A damped Gauss-Newton step by QR of J against one by a Cholesky factor of ``J^T J`` or ``J J^T``.
 
-Random matrices in float64. QR is what ``method=ntk_ng`` does; by Cholesky (``solver=kernel`` and ``parameters``) it is a
-product of matrices, and for every damping a factorisation. Both from a J that is there, in turn, seconds of this process's processor time with one thread,
-by the clock with more; medians of the rounds, ratios within a round (least to most). ``3 dampings``: from one J.
+Random matrices in float64. QR is what ``method=ntk_ng`` does; by Cholesky (``solver=kernel`` and ``parameters``) it is
+a product of matrices, and for every damping a factorisation. Both from a J that is there, in turn, seconds of this
+process's processor time with one thread, by the clock with more; medians of the rounds, ratios within a round (least to
+most). ``3 dampings``: from one J.
 
     python benchmarks/least_squares.py [--rounds 5] [--threads 1]
 """

@@ -30,6 +30,7 @@ class Replayed:
     Example::
 
         >>> from pinntk.network import Inputs
+        >>> from pinntk.residual.residuals import Batch
         >>> x = torch.tensor([[1.0], [2.0]])
         >>> batches = {"interior": Batch(x, Inputs(x[None]), ())}
         >>> doubled = Replayed(lambda batches, factor: (factor * batches["interior"].points.sum(),), [])
