@@ -288,3 +288,25 @@ def test_whatever_submitit_finds_is_no_cluster(tmp_path: Path, capsys: pytest.Ca
         assert main([*FAST, *words, f"hydra.launcher.cluster={name}"]) == 2
         assert f"hydra.launcher.cluster={name}: allowed: slurm, local" in capsys.readouterr().err
     assert list(tmp_path.rglob("result.json")) == []
+
+
+def test_lessons_of_table_2(tmp_path: Path) -> None:
+    """Five against five without overlap: p = 2 / C(10, 5) = 0.00794; interleaved: U = 10, p = 0.690 (tables)."""
+    clock = "iteration,l2re,seconds\n0,1.0,0.0\n5,0.5,4.0\n9,0.1,9.0\n"
+    for seed in range(5):
+        for method, apart, mixed in (
+            ("gdnd", 1e-4, 1e-2 * (2 * seed + 1)),
+            ("adam_lbfgs", 1e-2, 1e-2 * (2 * seed + 2)),
+        ):
+            make_run(tmp_path, method=method, seed=seed, l2re=apart * (1 + seed), metrics=clock)
+            wave: dict[str, Any] = {"pde": "reaction", "pde_parameters": {"rho": 5.0}}
+            make_run(tmp_path, method=method, seed=seed, l2re=mixed, **wave)
+    ended = ran("table2_lessons.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.split(" | ") for line in ended.stdout.splitlines() if line.startswith(("| burgers", "| reaction"))]
+    assert [(words[0], words[4], words[5].removesuffix(" |")) for words in lines] == [
+        ("| burgers", "0.016", "gdnd better"),  # Holm: the smaller of two p counts twice
+        ("| reaction", "0.690", "no difference shown"),
+    ]
+    assert lines[0][2] == "3.0e-04 (1.0e-04 – 5.0e-04, 5)"
+    assert ran("table2_lessons.py", tmp_path / "nothing").returncode == 1
