@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,35 @@ def test_the_lambdas_by_hand() -> None:
     assert balanced(traces, interior, "terms").tolist() == pytest.approx([2.5, 10.0, 5.0, 10 / 3], rel=1e-15)
     # An equation without conditions, whose trace of nothing would divide by zero.
     assert balanced(traces, torch.ones(4).bool(), "blocks").tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("balance", ["terms", "blocks"])
+@pytest.mark.parametrize("precision", ["64-true", "32-true"])
+def test_a_condition_that_holds_by_construction_has_no_say(balance: str, precision: str) -> None:
+    """The periodic condition of convection under periodic inputs: what is left of its trace is rounding.
+
+    Of the others the lambdas are those of the dense Jacobian, where their blocks are the sums by hand.
+    """
+    wave = {"kind": "periodic", "input": "x", "period": 2 * math.pi, "harmonics": 2, "replace": True}
+    method = PINNNTK(
+        PDES["convection"],
+        NetworkSettings.model_validate({"width": 6, "depth": 2, "features": [wave]}),
+        PointSettings(interior=9, initial=5, boundary=6, resample_every=7),
+        PINNNTK.Settings.model_validate({"steps": 300, "balance": balance, "adam": {"learning_rate": 1e-2}}),
+        precision=precision,
+    )
+    traces, _ = by_definition(method)
+    method.start(None)
+    names = [term.name for term in method.residuals.terms]
+    at = {name: names.index(name) for name in ("residual", "initial", "periodic")}
+    assert traces[at["periodic"]] < 1e-10 * traces[at["initial"]]
+    found = step(method)
+    total = traces.sum()
+    for name in ("residual", "initial"):
+        assert found[at[name]] == pytest.approx(float(total / traces[at[name]]), rel=1e-4)
+    alone = float(total / traces[at["initial"]]) if balance == "blocks" else 1.0
+    assert found[at["periodic"]] == pytest.approx(alone, rel=1e-4)
+    for _ in range(60):
+        lambdas = step(method)
+    assert lambdas.isfinite().all()
+    assert parameters(method).isfinite().all()

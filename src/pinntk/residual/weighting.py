@@ -16,7 +16,8 @@ def balanced(traces: Tensor, interior: Tensor, balance: Balance) -> Tensor:
     """Algorithm 1's lambdas of every term, (T,).
 
     ``blocks``: ``Tr K / Tr K_rr`` for all terms of the equation, ``Tr K / Tr K_uu`` for all conditions (paper);
-    ``terms``: ``Tr K / Tr K_kk``, one per term.
+    ``terms``: ``Tr K / Tr K_kk``, one per term. 1 for a condition that holds by construction, as a periodic
+    one does where the inputs are periodic: of its trace rounding is left, beside the largest of the conditions.
 
     Args:
         traces: of the terms' diagonal blocks of the kernel, (T,).
@@ -30,13 +31,14 @@ def balanced(traces: Tensor, interior: Tensor, balance: Balance) -> Tensor:
         >>> balanced(torch.tensor([6.0, 1.0, 1.0]), torch.tensor([True, False, False]), "terms").tolist()
         [1.3333333730697632, 8.0, 8.0]
     """
-    if balance == "terms":
-        return traces.sum() / traces
-    return traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
+    if balance == "blocks":
+        return traces.sum() / torch.where(interior, traces[interior].sum(), traces[~interior].sum())
+    rounding = 32 * torch.finfo(traces.dtype).eps * traces.masked_fill(interior, 0.0).max()
+    return torch.where(interior | (traces > rounding), traces.sum() / traces, 1.0)
 
 
 def evened(traces: Tensor) -> Tensor:
-    """Factors of the terms, (T,), that make their traces alike, and leave their sum; 1 for a term whose trace is 0.
+    """Factors of the terms, (T,), that make their traces alike, and leave their sum; 1 where a trace is rounding.
 
     They are those of `balanced` with ``terms``, divided by T.
 
@@ -45,7 +47,8 @@ def evened(traces: Tensor) -> Tensor:
         >>> evened(torch.tensor([6.0, 1.0, 2.0])).tolist()
         [0.5, 3.0, 1.5]
     """
-    return torch.where(traces > 0, traces.mean() / traces, 1.0)
+    rounding = torch.finfo(traces.dtype).eps ** 1.5 * traces.max()  # of squares of entries that are rounding: eps^2
+    return torch.where(traces > rounding, traces.mean() / traces, 1.0)
 
 
 @dataclass(frozen=True)
