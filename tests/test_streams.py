@@ -75,6 +75,8 @@ def by_hand(pde: type[PDE], settings: NetworkSettings, network: Network, x: Tens
     for c in names:
         if c not in replaced:
             scaled = 2 * (column[c] - start[c]) / (end[c] - start[c]) - 1
+            if settings.normalize == "deviation":  # (b - a) / sqrt(12) of the uniform distribution
+                scaled = (column[c] - (start[c] + end[c]) / 2) / ((end[c] - start[c]) / math.sqrt(12))
             inputs.append(scaled if settings.normalize else column[c])
     waves: list[Tensor] = []
     decays: list[Tensor] = []
@@ -113,13 +115,13 @@ OPERATORS = {
 """The linear parts of the equations, which are one stream each."""
 
 
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("normalize", [True, False, "deviation"])
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("parametrization", ["standard", "ntk"])
 @pytest.mark.parametrize("pde", PROBLEMS)
 def test_streams_equal_nested_autograd(
-    pde: type[PDE], parametrization: str, depth: int, features: str, normalize: bool
+    pde: type[PDE], parametrization: str, depth: int, features: str, normalize: bool | str
 ) -> None:
     settings = settings_for(pde, features, parametrization=parametrization, depth=depth, normalize=normalize)
     network, x = build(pde, settings), points_in(pde)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -157,10 +157,12 @@ class _Functions:
         ordered = [f for kind in ("power", "wave", "decay") for f in self._made if f.kind == kind]
         return {function: k for k, function in enumerate(ordered)}
 
-    def scaled(self, name: str, normalize: bool) -> _Function:
-        """The coordinate, on [-1, 1] where it is normalized."""
+    def scaled(self, name: str, normalize: bool | Literal["deviation"]) -> _Function:
+        """The coordinate, on [-1, 1] or [-sqrt 3, sqrt 3] where it is normalized."""
         c = self.coordinates.index(name)
         half = (self.upper[c] - self.lower[c]) / 2 if normalize else 1.0
+        if normalize == "deviation":
+            half /= math.sqrt(3)
         middle = (self.upper[c] + self.lower[c]) / 2 if normalize else 0.0
         return self._make("power", c, 1 / half, -middle / half, 1, 1.0, 0.0)
 

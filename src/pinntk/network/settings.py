@@ -193,8 +193,8 @@ class NetworkSettings(Strict):
     depth: Annotated[StrictInt, Field(ge=1, le=100)] = 3
     """Number of hidden layers."""
     parametrization: Literal["standard", "ntk"] = "standard"
-    normalize: StrictBool = True
-    """Map the coordinates to [-1, 1]."""
+    normalize: StrictBool | Literal["deviation"] = True
+    """Map the coordinates to [-1, 1]; ``deviation``: to mean 0 and deviation 1 of uniform points, [-sqrt 3, sqrt 3]."""
     features: list[Feature] = Field(default_factory=list)
     activation: Annotated[str, AfterValidator(_known)] = "tanh"
     """tanh, sin, swish, gelu, or ``module.function`` of one's own (`pinntk.network.activations.Activation`)."""
