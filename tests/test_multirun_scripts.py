@@ -310,3 +310,23 @@ def test_lessons_of_table_2(tmp_path: Path) -> None:
     ]
     assert lines[0][2] == "3.0e-04 (1.0e-04 – 5.0e-04, 5)"
     assert ran("table2_lessons.py", tmp_path / "nothing").returncode == 1
+
+
+def test_the_forecast_of_table_2(tmp_path: Path) -> None:
+    """Twice as slow a machine: four of five gdnd runs on burgers are left, each 2 x 30 + 8 s."""
+    for seed, seconds in enumerate((20.0, 30.0, 90.0)):
+        make_run(tmp_path / "recorded", method="gdnd", seed=seed, seconds=seconds)
+    make_run(tmp_path / "runs", method="gdnd", seed=4, seconds=1.0)
+    make_run(tmp_path / "runs", method="gdnd", seed=3, status="failed")
+    make_run(tmp_path / "runs", method="gdnd", seed=100)
+    words = ["--recorded", str(tmp_path / "recorded"), "--runs", str(tmp_path / "runs"), "--scale", "2", "--jobs", "2"]
+    command = [sys.executable, str(SCRIPTS / "table2_forecast.py"), *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert "gdnd          29 runs      5 min" in lines  # 4 x 68 s = 4.5 min
+    assert "all of them      5 min on one core, about 3 with 2 at a time" in lines
+    assert lines[-1] == "not in it: 145 runs of cells without a recorded time"  # 5 methods x 6 rows x 5 trials - 5
+    ended = subprocess.run([*command[:-4]], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert "no run of adam on convection" in ended.stderr
