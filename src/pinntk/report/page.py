@@ -176,7 +176,7 @@ def _list(lines: Iterable[str]) -> str:
 
 
 TOGGLES = (
-    '<p class="toggles"><label><input type="checkbox" id="every-setting"> all settings, beside each method\'s best</label>'
+    '<p class="toggles"><label><input type="checkbox" id="every-setting"> all settings</label>'
     ' <label><input type="checkbox" id="linear-time"> linear time</label></p>'
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def time_plot(row: Row) -> tuple[go.Figure | None, int]:
                 figure.add_scatter(
                     x=seconds,
                     y=errors,
-                    name=short_title(method),
+                    name=escape(short_title(method)),
                     legendgroup=method,
                     showlegend=first and n == 0,
                     visible=first,
@@ -84,7 +85,6 @@ def _ordered(cell: Cell) -> list[Setting]:
 
 def _hover(run: Run, setting: Setting, method: str) -> str:
     end = f", ends at {number(run.l2re)}" if run.l2re is not None else f", {run.status}"
-    about = (
-        f"{method_title(method)}, seed {run.seed}{end}<br>{setting.settings_hash}, w{setting.width}, {setting.budget}"
-    )
-    return f"L2RE %{{y:.2e}} after %{{x:.4~g}} s<br>{about}<extra></extra>"
+    about = f"{method_title(method)}, seed {run.seed}{end}"
+    which = f"{setting.settings_hash}, w{setting.width}, {setting.budget}"
+    return f"L2RE %{{y:.2e}} after %{{x:.4~g}} s<br>{escape(about)}<br>{escape(which)}<extra></extra>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pinntk.common.errors import BadInput
+from pinntk.common.files import write_atomically
 from pinntk.report.table import Cell, Row, Table, method_title
 from pinntk.report.text import NOT_KNOWN, number
 
@@ -28,6 +29,25 @@ def around(path: Path) -> tuple[str, str]:
     return text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
 
 
+def put(path: Path, around: tuple[str, str], table: Table) -> None:
+    """Write the table into the file.
+
+    Args:
+        path: the file.
+        around: what stands before and after the table.
+        table: of the runs.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    text = f"\n\n{block(table)}\n\n".join(around)
+    try:
+        write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadInput(f"--readme {path}: {reason}; allowed: a file that can be written") from error
+
+
 def block(table: Table) -> str:
     """The table as Markdown, and a line that says how to read it; which trials did not complete stands in a second."""
     head = ["problem", *map(method_title, table.methods)]
@@ -37,13 +57,12 @@ def block(table: Table) -> str:
     trials = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(*counts)
     lines += [
         "",
-        "Median L2RE of the completed trials of the setting with the lowest median, and in brackets the published figure;"
-        f" bold: the row's lowest; a dash: no run, nothing published. Trials of a setting: {trials}.",
+        "Median L2RE of the completed trials of the setting with the lowest median, and in brackets the published"
+        f" figure; bold: the row's lowest; a dash: no run, nothing published. Trials of a setting: {trials}.",
     ]
-    if short := [
-        text for row in table.rows for method, cell in row.cells.items() if (text := _short(cell, row, method))
-    ]:
-        lines += ["", f"Not all trials completed: {'; '.join(short)}."]
+    short = [_short(row, method, cell) for row in table.rows for method, cell in row.cells.items()]
+    if any(short):
+        lines += ["", f"Not all trials completed: {'; '.join(filter(None, short))}."]
     return "\n".join(lines)
 
 
@@ -63,7 +82,7 @@ def _cell(cell: Cell, row: Row) -> str:
     return f"{ours} ({number(cell.published)})"
 
 
-def _short(cell: Cell, row: Row, method: str) -> str:
+def _short(row: Row, method: str, cell: Cell) -> str:
     usual = cell.usual
     if usual is None or usual.completed == usual.trials:
         return ""

@@ -55,13 +55,7 @@ def write_report(root: Path, out: Path, document: Path | None = None) -> list[st
         raise BadInput(f"--out {out}: {error.strerror or error}; allowed: a folder that can be written") from error
     said = [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
     if document:
-        text = f"\n\n{readme.block(table)}\n\n".join(around)
-        try:
-            write_atomically(document, lambda path: path.write_text(text, encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(
-                f"--readme {document}: {error.strerror or error}; allowed: a file that can be written"
-            ) from error
+        readme.put(document, around, table)
         said.append(f"the table of medians in {document}")
     return said
 
