@@ -138,12 +138,12 @@ def _figures(usual: Setting, row: Row) -> str:
         return f'<span class="none">{text}</span><span class="more">{count}{_lost(usual)}</span>'
     best = ' class="best"' if usual.median == row.best_median else ""
     below = f"lowest {number(usual.lowest)}" if len(usual.errors) > 1 else "one trial"
-    return f'<span{best}>{number(usual.median)}</span><span class="more">{below}{_lost(usual)}</span>'
+    return f'<span><span{best}>{number(usual.median)}</span>{_lost(usual)}</span><span class="more">{below}</span>'
 
 
 def _lost(setting: Setting) -> str:
     lost = setting.trials - setting.completed
-    return f' <span class="lost" title="{escape(trials(setting))}">✕{lost}</span>' if lost else ""
+    return f' <small class="lost" title="{escape(trials(setting))}">✕{lost}</small>' if lost else ""
 
 
 def _card(name: str, row: Row, method: str, settings: Sequence[Setting]) -> str:

@@ -79,7 +79,7 @@ function drawTimes(figure) {
     for (const trace of data) trace.visible = trace.meta.shown || everySetting.checked;
     const xaxis = {...layout.xaxis, type: linearTime.checked ? "linear" : "log"};
     const legend = {orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: {size: 11}};
-    draw(box, data, {...layout, xaxis, legend, margin: {l: 55, r: 10, t: 10, b: 10}});
+    draw(box, data, {...layout, xaxis, legend, margin: {l: 55, r: 10, t: 34, b: 10}});
   });
 }
 
@@ -121,8 +121,8 @@ function lines(solution, field, k) {
   const x = solution.axes[0], count = x.values.length, part = values => values.subarray(k * count, (k + 1) * count);
   const line = (name, values, look, more) =>
     ({x: x.values, y: part(values), name, mode: "lines", line: look, hovertemplate: "%{y:.4~g}", ...more});
-  const traces = [], layout = {hovermode: "x unified", margin: {l: 60, r: 10, t: 10, b: 40}};
-  layout.legend = {orientation: "h", y: 1.02, yanchor: "bottom"};
+  const traces = [], layout = {hovermode: "x unified", margin: {l: 60, r: 10, t: 64, b: 40}};
+  layout.legend = {orientation: "h", y: 1, yanchor: "bottom"};
   layout.xaxis = {title: {text: x.name}};
   layout.yaxis = {title: {text: field.name}, range: widened(field.range)};
   if (field.error) {
