@@ -37,7 +37,8 @@ def save_solution(folder: Path) -> dict[str, Any]:
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     reference = np.sin(points @ [1.3, 0.7])
     prediction = reference + 1e-3 * np.cos(points @ [0.2, 2.1])
-    saved = {"coordinates": points, "prediction": prediction, "reference": reference, "names": np.array(["x", "t"])}
+    saved: dict[str, Any] = {"coordinates": points, "prediction": prediction, "reference": reference}
+    saved["names"] = np.array(["x", "t"])
     np.savez(folder / "solution.npz", **saved)
     return saved
 

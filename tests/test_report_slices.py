@@ -30,7 +30,8 @@ def grid(*axes: ArrayLike) -> Array:
 
 def solved(root: Path, points: Array, **more: ArrayLike) -> dict[str, Any] | None:
     folder = make_run(root)
-    np.savez(folder / "solution.npz", coordinates=points, **{name: np.asarray(value) for name, value in more.items()})
+    arrays: dict[str, Any] = {"coordinates": points, **more}
+    np.savez(folder / "solution.npz", **arrays)
     return solution(read_run(folder))
 
 

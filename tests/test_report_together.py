@@ -122,7 +122,11 @@ def handmade(root: Path) -> None:
                 figures = {"form": "solved" if setting else "lagged"} if method == "pcpinn" else {}
                 for seed in range(1 + (n + 2 * k + setting) % 5):
                     status = draw.choice(["completed"] * 4 + ["failed", "interrupted"])
-                    more = {"settings_hash": f"{n}{k}{setting}" * 4, "status": status, "method_figures": figures}
+                    more: dict[str, Any] = {
+                        "settings_hash": f"{n}{k}{setting}" * 4,
+                        "status": status,
+                        "method_figures": figures,
+                    }
                     make_run(root, **problem, method=method, seed=seed, l2re=10 ** draw.uniform(-6, 0), **more)
     for seed, error in enumerate((0.5, 1e-3, 0.6)):
         make_run(root, method="adam", settings_hash="lucky" * 2, seed=seed, l2re=error)
