@@ -237,7 +237,7 @@ def test_error_against_time_can_be_explored(report: Path, tmp_path: Path) -> Non
     assert found["x"] == pytest.approx([n / 10 for n in range(1, 50)], rel=1e-6)
     assert found["y"] == pytest.approx([1 / n for n in range(1, 50)], rel=1e-6)
     assert all(word in found["hover"] for word in ("Adam", "seed 0", "best" * 3))
-    assert found["legend"] in ([], ["Adam"])  # plotly leaves the legend of a single entry out
+    assert found["legend"] == ["Adam"]
     assert found["buttons"]
     assert not [title for title in found["buttons"] if re.search("cloud|share|edit", title, re.IGNORECASE)]
 

@@ -119,15 +119,12 @@ def handmade(root: Path) -> None:
     for n, problem in enumerate(problems):
         for k, method in enumerate((*NAMES, "ssbroyden")):
             for setting in range((n + k) % 3):
-                figures = {"form": "solved" if setting else "lagged"} if method == "pcpinn" else {}
+                more: dict[str, Any] = {"method": method, "settings_hash": f"{n}{k}{setting}" * 4}
+                if method == "pcpinn":
+                    more["method_figures"] = {"form": "solved" if setting else "lagged"}
                 for seed in range(1 + (n + 2 * k + setting) % 5):
                     status = draw.choice(["completed"] * 4 + ["failed", "interrupted"])
-                    more: dict[str, Any] = {
-                        "settings_hash": f"{n}{k}{setting}" * 4,
-                        "status": status,
-                        "method_figures": figures,
-                    }
-                    make_run(root, **problem, method=method, seed=seed, l2re=10 ** draw.uniform(-6, 0), **more)
+                    make_run(root, **problem, **more, seed=seed, status=status, l2re=10 ** draw.uniform(-6, 0))
     for seed, error in enumerate((0.5, 1e-3, 0.6)):
         make_run(root, method="adam", settings_hash="lucky" * 2, seed=seed, l2re=error)
     for seed, error in enumerate((0.02, 0.03, 0.02)):

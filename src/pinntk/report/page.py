@@ -132,8 +132,12 @@ def summary(runs: Iterable[Run]) -> str:
 
 
 def _json(data: object) -> str:
-    """Data for a script element, which a "</" would end."""
-    return json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    return in_script(json.dumps(data, separators=(",", ":")))
+
+
+def in_script(text: str) -> str:
+    """JSON for a script element, which some of what begins with "<" would end."""
+    return text.replace("<", "\\u003c")
 
 
 def _folded(title: str, content: str) -> str:
@@ -186,7 +190,7 @@ def _time_plot(row: Row) -> str:
     if figure is None:
         return ""
     missing = f"<figcaption>{untimed} trials recorded no times and are missing.</figcaption>" if untimed else ""
-    data = figure.to_json().replace("</", "<\\/")
+    data = in_script(figure.to_json())
     return (
         f'<figure class="time" data-problem="{escape(row.title)}"><h3>{escape(row.title)}</h3><div class="plot"></div>'
         f'{missing}<script type="application/json">{data}</script></figure>'

@@ -60,7 +60,7 @@ def time_plot(row: Row) -> tuple[go.Figure | None, int]:
         return None, untimed
     axes: dict[str, Any] = {"xaxis": {"title": {"text": "seconds of training"}, "type": "log"}}
     axes["yaxis"] = {"title": {"text": "L2RE"}, "type": "log", "exponentformat": "power", "dtick": 1}
-    figure.update_layout(template="none", hovermode="closest", **axes)
+    figure.update_layout(template="none", hovermode="closest", showlegend=True, **axes)
     return figure, untimed
 
 
