@@ -23,8 +23,9 @@ PICTURES = 20
 class SolutionPlot(pl.Callback):
     """Writes the prediction at the evaluation points (solution.npz) and its picture (solution.png), when told to.
 
-    ``solution.npz``: ``coordinates`` (n, d), ``prediction`` (n,) and, where it is known, ``reference`` (n,), float64;
-    of F fields, whose names are ``fields``, both are (n, F). NaN in the reference is not known.
+    ``solution.npz``: ``coordinates`` (n, d), whose ``names`` are d texts, ``prediction`` (n,) and, where it is known,
+    ``reference`` (n,), float64; of F fields, whose names are ``fields``, both are (n, F). NaN in the reference is not
+    known.
 
     Where a logger takes pictures (``log_image``, as those of Lightning have it) it gets plain ones along the training:
     drawing solution.png takes seconds, colouring pixels (prediction.png) milliseconds. Scattered points have none. A
@@ -84,7 +85,7 @@ class SolutionPlot(pl.Callback):
     def _write(self, method: Method) -> None:
         pde, points = method.pde, method.pde.evaluation_points()
         prediction = method.network.predict(points)
-        arrays: dict[str, Any] = {"coordinates": points, "prediction": prediction}
+        arrays: dict[str, Any] = {"coordinates": points, "prediction": prediction, "names": np.array(pde.coordinates)}
         if self.reference is not None:
             arrays["reference"] = self.reference
         if len(pde.fields) > 1:

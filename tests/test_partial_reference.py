@@ -176,7 +176,7 @@ def test_solution_files_of_several_fields(method: Method, tmp_path: Path) -> Non
     reference = reference_of(method.pde)
     SolutionPlot(tmp_path, reference).write(method)
     with np.load(tmp_path / "solution.npz") as saved:
-        assert sorted(saved) == ["coordinates", "fields", "prediction", "reference"]
+        assert sorted(saved) == ["coordinates", "fields", "names", "prediction", "reference"]
         assert saved["fields"].tolist() == ["u", "v"]
         assert reference is not None
         np.testing.assert_array_equal(saved["reference"], reference.values)
@@ -184,7 +184,7 @@ def test_solution_files_of_several_fields(method: Method, tmp_path: Path) -> Non
     (tmp_path / "solution.npz").unlink()
     SolutionPlot(tmp_path, None).write(method)
     with np.load(tmp_path / "solution.npz") as saved:
-        assert sorted(saved) == ["coordinates", "fields", "prediction"]
+        assert sorted(saved) == ["coordinates", "fields", "names", "prediction"]
 
 
 def test_theorem_1_leaves_out_what_is_not_known() -> None:

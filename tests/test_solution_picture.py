@@ -35,8 +35,9 @@ def test_solution_files(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["solution.npz", "solution.png"]
     assert (tmp_path / "solution.png").read_bytes().startswith(b"\x89PNG")
     with np.load(tmp_path / "solution.npz") as stored:
-        assert sorted(stored) == ["coordinates", "prediction", "reference"]
-        assert all(stored[name].dtype == np.float64 for name in stored)
+        assert sorted(stored) == ["coordinates", "names", "prediction", "reference"]
+        assert all(stored[name].dtype == np.float64 for name in stored if name != "names")
+        assert stored["names"].tolist() == ["x"]
         assert stored["coordinates"].shape == (1001, 1)
         assert np.array_equal(stored["coordinates"][:, 0], np.linspace(0, 1, 1001))
         assert np.array_equal(stored["reference"], reference.values)

@@ -85,7 +85,7 @@ def test_a_run_without_a_reference(users: Callable[..., Any], cli: Cli, capsys: 
     assert "l2re" not in rows[0]
     assert [row["iteration"] for row in rows if row["seconds"]] == ["10", "20", "30", "40"]
     saved = arrays_of(folder / "solution.npz")
-    assert sorted(saved) == ["coordinates", "prediction"]
+    assert sorted(saved) == ["coordinates", "names", "prediction"]
     assert saved["coordinates"].shape == (231, 2)
     assert (folder / "solution.png").stat().st_size > 5_000
     progress = json.loads((folder / "progress.json").read_text())

@@ -1,4 +1,4 @@
-"""``python -m pinntk.report runs [--out report]``."""
+"""``python -m pinntk.report runs [--out report] [--readme README.md]``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = Arguments("python -m pinntk.report", "Tables, figures and one page from run folders.")
     parser.add_argument("runs", type=Path, help="the folder of the runs, for example runs")
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write (default: report)")
+    parser.add_argument(
+        "--readme", type=Path, help="a file whose table between <!-- table 2 --> and its end is made anew"
+    )
 
     def body() -> int:
         options = parser.parse_args(words)
-        print("\n".join(write_report(options.runs, options.out)))
+        print("\n".join(write_report(options.runs, options.out, options.readme)))
         return 0
 
     return refusing(body)

@@ -3,63 +3,75 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from pathlib import Path
 
-from pinntk.report.pictures import Picture, slug
+from plotly.offline import get_plotlyjs
+
+from pinntk.report import cells
+from pinntk.report.pictures import UNREADABLE, Picture, slug
+from pinntk.report.plots import time_plot
 from pinntk.report.reading import Run
-from pinntk.report.table import Cell, Row, Table, method_title
-from pinntk.report.text import LEGEND, NO_RUN, NOT_KNOWN, is_best_published, number, other_notes, ours
-
-SHOWN = 2
-"""Settings of a cell that are shown at once; the others unfold."""
+from pinntk.report.slices import solution
+from pinntk.report.table import Row, Table, method_title, short_title
+from pinntk.report.text import NOT_KNOWN, notes_of, number
 
 SETTINGS = (
     "problem method settings width depth budget lowest median spread trials failed interrupted unfinished published"
 ).split()
 """Columns of the table of all settings."""
-
-STYLE = """
-body { font: 1rem/1.45 system-ui, sans-serif; color: #222; }
-body { margin: 0 auto; padding: 0.5rem 1rem 3rem; max-width: 80rem; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-th, td { white-space: nowrap; }
-tbody th { background: #fff; position: sticky; left: 0; }
-th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #06c; }
-th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
-.more, .note { display: block; color: #666; font-size: 0.75rem; }
-.note { white-space: normal; font-weight: normal; max-width: 12rem; }
-.none { color: #999; }
-figure { margin: 1.2rem 0; } figure img { width: 100%; min-width: 36rem; max-width: 62rem; height: auto; }
-figcaption, .notes, footer { color: #555; font-size: 0.85rem; max-width: 55rem; overflow-wrap: anywhere; }
-nav a { margin-right: 1rem; }
-"""
-
-SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((head, k) => head.firstElementChild.addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const key = row => row.cells[k].dataset.value ?? row.cells[k].textContent.trim();
-    const compare = (a, b) => {
-      const x = key(a), y = key(b);
-      if (x === "" || y === "") return (x === "") - (y === "");  // what has no value is last both ways
-      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-      return down ? -order : order;
-    };
-    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
-  }));
-}
-"""
+SOLUTIONS = "Solutions"
+OPEN = ("Figure 1",)
+"""Sections whose pictures are shown at once; those of the others unfold."""
 
 
-def page(root: str, runs: Sequence[Run], table: Table, pictures: Sequence[Picture], problems: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Viewer:
+    """What the page shows of the solutions of one problem: by method, with what is to be said, the data."""
+
+    problem: str
+    solutions: dict[str, tuple[str, str]]
+
+
+def viewers(table: Table, complain: Callable[[str], None]) -> list[Viewer]:
+    """Of each problem the best run of each method that has a solution.npz on a grid that can be drawn.
+
+    Args:
+        table: of the runs.
+        complain: is told, in a line, what could not be read.
+    """
+    made = []
+    for row in table.rows:
+        found: dict[str, tuple[str, str]] = {}
+        for method, cell in row.cells.items():
+            run = cell.settings[0].best_run if cell.settings else None
+            if run is None or not (run.folder / "solution.npz").is_file():
+                continue
+            try:
+                data = solution(run)
+            except UNREADABLE as error:
+                complain(f"{run.folder / 'solution.npz'}: cannot be drawn: {str(error) or error!r}".splitlines()[0])
+                continue
+            if data is not None:
+                known = f"L2RE {number(run.l2re)}" if run.reference_known else "no reference is known"
+                found[method] = (f"{known}, seed {run.seed} of {run.settings_hash}", _json(data))
+        if found:
+            made.append(Viewer(row.title, found))
+    return made
+
+
+def page(
+    root: str,
+    runs: Sequence[Run],
+    table: Table,
+    pictures: Sequence[Picture],
+    solutions: Sequence[Viewer],
+    problems: Sequence[str],
+) -> str:
     """The page's HTML.
 
     Args:
@@ -67,32 +79,46 @@ def page(root: str, runs: Sequence[Run], table: Table, pictures: Sequence[Pictur
         runs: all of them.
         table: Table 2 of them.
         pictures: in the order of their sections.
+        solutions: those that can be looked at moment by moment.
         problems: what could not be read or drawn.
     """
-    sections = [("Table 2", _table_2(table)), ("All settings", _all_settings(table))]
+    drawn = {name: list(members) for name, members in groupby(pictures, key=lambda picture: picture.section)}
+    sections = [("Table 2", f"{cells.main_table(table)}{_folded('Notes', _list(notes_of(table)))}")]
+    if times := "".join(map(_time_plot, table.rows)):
+        sections.append(("Error against time", f'{TOGGLES}<div class="plots">{times}</div>'))
+    if solutions:
+        sections.append((SOLUTIONS, "".join(map(_viewer, solutions))))
+    sections.append(("All settings", _folded("All settings that were run", _all_settings(table))))
     if ended := _not_completed(runs):
         sections.append(("Failed, interrupted, unfinished", ended))
     if problems:
         sections.append(("Not readable", _list(problems)))
-    for name, members in groupby(pictures, key=lambda picture: picture.section):
-        sections.append((name, "".join(map(_figure, members))))
+    for name, members in drawn.items():
+        figures = "".join(map(_figure, members))
+        shown = figures if name in OPEN else _folded(f"{len(members)} as PNG", figures)
+        sections.append((f"{name}, pictures" if name == SOLUTIONS else name, shown))
     links = "".join(f'<a href="#{slug(name)}">{escape(name)}</a> ' for name, _ in sections)
-    body = "".join(f'<h2 id="{slug(name)}">{escape(name)}</h2>\n{content}\n' for name, content in sections)
+    body = "".join(
+        f'<section id="{slug(name)}"><h2>{escape(name)}</h2>\n{content}</section>\n' for name, content in sections
+    )
+    here = Path(__file__)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>pinntk report</title>
-<style>{STYLE}</style>
+<style>{here.with_name("page.css").read_text(encoding="utf-8")}</style>
 </head>
 <body>
-<h1>Report on {escape(root)}</h1>
-<p>{escape(summary(runs))}</p>
+<header><h1>Report on {escape(root)}</h1>
+<p>{escape(summary(runs))}</p></header>
 <nav>{links}</nav>
 {body}
-<script>{SCRIPT}</script>
+<script type="text/plain" id="plotly">{get_plotlyjs()}</script>
+<script>{here.with_name("page.js").read_text(encoding="utf-8")}</script>
 </body>
 </html>
 """
@@ -105,41 +131,17 @@ def summary(runs: Iterable[Run]) -> str:
     return f"{len(statuses)} runs: {counts}"
 
 
-def _head(names: Iterable[str]) -> str:
-    cells = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in names)
-    return f"<thead><tr>{cells}</tr></thead>"
+def _json(data: object) -> str:
+    return in_script(json.dumps(data, separators=(",", ":")))
 
 
-def _table_2(table: Table) -> str:
-    lines = []
-    for row in table.rows:
-        cells = "".join(_cell(cell, row) for cell in row.cells.values())
-        note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
-        title = f'<th scope="row" data-value="{escape(row.title)}">{escape(row.title)}{note}</th>'
-        lines.append(f"<tr>{title}{cells}</tr>")
-    head = _head(["problem", *map(method_title, table.methods)])
-    return (
-        f'<div class="wide"><table class="sortable" id="table2">{head}<tbody>{"".join(lines)}</tbody></table></div>'
-        f'<p class="notes">{escape(LEGEND)} A click on a column\'s head sorts by it.</p>{_list(other_notes(table))}'
-    )
+def in_script(text: str) -> str:
+    """JSON for a script element, which some of what begins with "<" would end."""
+    return text.replace("<", "\\u003c")
 
 
-def _cell(cell: Cell, row: Row) -> str:
-    parts = []
-    for low, best, more in ours(cell, row):
-        lines = "".join(f'<span class="more">{escape(line)}</span>' for line in more)
-        parts.append(f"<div>{f'<b>{low}</b>' if best else low}{lines}</div>")
-    if len(parts) > SHOWN + 1:
-        rest = "".join(parts[SHOWN:])
-        parts[SHOWN:] = [f"<details><summary>{len(parts) - SHOWN} other settings</summary>{rest}</details>"]
-    if not parts:
-        parts = [f'<span class="none">{NO_RUN}</span>']
-    if cell.published is not None:
-        figure = number(cell.published)
-        bold = f"<b>{figure}</b>" if is_best_published(cell, row) else figure
-        parts.append(f'<div class="published">published {bold}</div>')
-    value = "" if cell.lowest is None else repr(cell.lowest)
-    return f'<td data-value="{value}">{"".join(parts)}</td>'
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
 
 def _all_settings(table: Table) -> str:
@@ -156,7 +158,7 @@ def _all_settings(table: Table) -> str:
                 shown += "".join(f"<td>{count}</td>" for count in counts) + _number(cell.published)
                 lines.append(f"<tr>{shown}</tr>")
     body = f"<tbody>{''.join(lines)}</tbody>"
-    return f'<div class="wide"><table class="sortable" id="settings">{_head(SETTINGS)}{body}</table></div>'
+    return f'<div class="wide"><table class="sortable" id="settings">{cells.head(SETTINGS)}{body}</table></div>'
 
 
 def _number(value: float | None, none: str = "") -> str:
@@ -175,6 +177,39 @@ def _not_completed(runs: Iterable[Run]) -> str:
 def _list(lines: Iterable[str]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+TOGGLES = (
+    '<p class="toggles"><label><input type="checkbox" id="every-setting"> all settings</label>'
+    ' <label><input type="checkbox" id="linear-time"> linear time</label></p>'
+)
+
+
+def _time_plot(row: Row) -> str:
+    figure, untimed = time_plot(row)
+    if figure is None:
+        return ""
+    missing = f"<figcaption>{untimed} trials recorded no times and are missing.</figcaption>" if untimed else ""
+    data = in_script(figure.to_json())
+    return (
+        f'<figure class="time" data-problem="{escape(row.title)}"><h3>{escape(row.title)}</h3><div class="plot"></div>'
+        f'{missing}<script type="application/json">{data}</script></figure>'
+    )
+
+
+def _viewer(viewer: Viewer) -> str:
+    name = slug(viewer.problem)
+    choices = "".join(
+        f'<label><input type="radio" name="solution-{name}" value="{escape(about)}"{" checked" if k == 0 else ""}>'
+        f'{escape(short_title(method))}<script type="application/json">{data}</script></label>'
+        for k, (method, (about, data)) in enumerate(viewer.solutions.items())
+    )
+    return (
+        f'<details class="solution" data-problem="{escape(viewer.problem)}"><summary>{escape(viewer.problem)}</summary>'
+        f'<div class="choices">{choices}</div><label class="field">field <select></select></label>'
+        '<label class="moment"><output></output> <input type="range" min="0" value="0"></label>'
+        '<p class="notes"></p><div class="plot"></div></details>\n'
+    )
 
 
 def _figure(picture: Picture) -> str:

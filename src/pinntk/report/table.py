@@ -103,6 +103,20 @@ class Cell:
         """The lowest error of all settings."""
         return self.settings[0].lowest if self.settings else None
 
+    @property
+    def usual(self) -> Setting | None:
+        """The setting with the lowest median error, what one may expect of the method; None where nothing was run.
+
+        The lowest error of all would favour the setting with the most trials. Where no error is known: the first.
+        """
+        measured = [setting for setting in self.settings if setting.median is not None]
+        return min(measured, key=lambda setting: setting.median or 0.0, default=next(iter(self.settings), None))
+
+    @property
+    def median(self) -> float | None:
+        """The median error of that setting."""
+        return self.usual.median if self.usual else None
+
 
 @dataclass(frozen=True)
 class Row:
@@ -118,6 +132,11 @@ class Row:
     def best(self) -> float | None:
         """The lowest of our errors."""
         return min((cell.lowest for cell in self.cells.values() if cell.lowest is not None), default=None)
+
+    @property
+    def best_median(self) -> float | None:
+        """The lowest of our medians."""
+        return min((cell.median for cell in self.cells.values() if cell.median is not None), default=None)
 
     @property
     def best_published(self) -> float | None:
@@ -152,6 +171,11 @@ def method_title(method: str) -> str:
     name = method.removesuffix(SOLVED)
     title = METHODS.get(name, name)
     return title if name == method else f"{title}, fitted to the discrete solution"
+
+
+def short_title(method: str) -> str:
+    """The same where there is little room."""
+    return method_title(method).removesuffix(" to the discrete solution")
 
 
 def make_table(runs: Iterable[Run]) -> Table:

@@ -10,26 +10,29 @@ from pathlib import Path
 
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_atomically
-from pinntk.report.page import page, summary
+from pinntk.report import readme
+from pinntk.report.page import page, summary, viewers
 from pinntk.report.pictures import pictures
 from pinntk.report.reading import find_runs
 from pinntk.report.table import make_table
 from pinntk.report.text import comma_separated, latex, markdown
 
 
-def write_report(root: Path, out: Path) -> list[str]:
+def write_report(root: Path, out: Path, document: Path | None = None) -> list[str]:
     """Write a report on all runs below a folder.
 
     Args:
         root: where the run folders are.
         out: where to write: ``table2.md``, ``.csv`` and ``.tex``, the pictures, and ``index.html`` with all of it.
+        document: a text in which the medians are to stand, between the marks of `pinntk.report.readme`.
 
     Returns:
         what to tell the user, line by line.
 
     Raises:
-        BadInput: there are no runs, or ``out`` cannot be written.
+        BadInput: there are no runs, ``out`` cannot be written, or the document does not have the marks.
     """
+    around = readme.around(document) if document else ("", "")
     runs, problems = find_runs(root)
     table = make_table(runs)
     drawn = pictures(runs, table, problems.append)
@@ -42,14 +45,19 @@ def write_report(root: Path, out: Path) -> list[str]:
         files[f"{picture.name}.png"] = picture.png
         if picture.numbers:
             files[f"{picture.name}.csv"] = lines_of(picture.numbers)
-    files["index.html"] = page(str(root), runs, table, drawn, problems).encode()
+    solutions = viewers(table, problems.append)
+    files["index.html"] = page(str(root), runs, table, drawn, solutions, problems).encode()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             write_atomically(out / name, partial(Path.write_bytes, data=content))
     except OSError as error:
         raise BadInput(f"--out {out}: {error.strerror or error}; allowed: a folder that can be written") from error
-    return [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
+    said = [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
+    if document:
+        readme.put(document, around, table)
+        said.append(f"the table of medians in {document}")
+    return said
 
 
 def lines_of(rows: Iterable[Sequence[object]]) -> bytes:
