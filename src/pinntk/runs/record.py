@@ -187,7 +187,7 @@ def _error(value: float | None, unknown: str) -> str:
 
 
 def _published(pde: PDE) -> list[str]:
-    """The published errors of the problem; those for other coefficients say so."""
+    """The published errors of the problem, no line where there are none; those for other coefficients say so."""
     lines = []
     for row in (row for row in TABLE_2 if row.pde == pde.name):
         figures = ", ".join(f"{METHODS[name]} {value:.2e}" for name, value in row.l2re.items())
@@ -195,4 +195,4 @@ def _published(pde: PDE) -> list[str]:
         lines.append(figures if row.fits(pde.name, pde.parameters()) else f"for {values}: {figures}")
         if row.note:
             lines.append(f"({row.note})")
-    return [f"{'' if k else 'published':<12}{line}" for k, line in enumerate(lines or ["none"])]
+    return [f"{'' if k else 'published':<12}{line}" for k, line in enumerate(lines)]
