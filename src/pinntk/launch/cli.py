@@ -116,7 +116,7 @@ def _start(words: list[str]) -> int:
     import hydra
 
     from pinntk.launch import overrides
-    from pinntk.launch.composition import ERRORS, VERSION_BASE, Composer
+    from pinntk.launch.composition import ERRORS, VERSION_BASE, Composer, own_folders
 
     _composed.clear()
     conf = configuration_folder()
@@ -125,6 +125,7 @@ def _start(words: list[str]) -> int:
     flags = [word for word in words if "=" not in word or word.startswith("-")]
     options = _flags(flags)
     folders = (conf, Path(options.config_dir)) if options.config_dir else (conf,)
+    own_folders.extend(folders[1:])
     choices = groups(*folders)
     changes = overrides.rewrite([*options.overrides, *(w for w in words if w not in flags)], choices)
     flags = [flag for flag in flags if flag not in options.overrides]
