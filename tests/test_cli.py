@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FAST, Cli, spoken
+from conftest import FAST, Cli, result_of, spoken
 
 from pinntk.launch.cli import compose, configuration_folder, groups
 from pinntk.launch.overrides import rewrite
