@@ -122,7 +122,7 @@ def finite_volumes(n: int, Re: float) -> Array:
     """Newton's method on a staggered grid of n x n cells, second order: u, v, p at their middles, (n, n, 3)."""
     h, one, inner = 1 / n, scipy.sparse.eye_array(n), scipy.sparse.eye_array(n - 1)
     step = scipy.sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) / h  # middles to faces
-    mean = abs(step) * h / 2
+    mean = scipy.sparse.diags_array([0.5, 0.5], offsets=[0, 1], shape=(n - 1, n))
 
     def central(size: int, mirrored: bool) -> tuple[Any, Any]:
         """First and second differences; beyond the ends minus the last value where they are no nodes."""

@@ -19,7 +19,7 @@ from training import whole_and_resumed
 from pinntk.methods.adam import AdamMethod
 from pinntk.network import NetworkSettings, Unknown
 from pinntk.network.coefficients import Coefficients
-from pinntk.pdes.base import ExactPDE
+from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.pdes.declaration import check, reference_of
 from pinntk.pdes.zoo.heat_inverse import HeatInverse
 from pinntk.pdes.zoo.helmholtz2d import Helmholtz2D
@@ -110,7 +110,7 @@ def derivative(function: Function, x: Tensor, columns: Sequence[int]) -> Tensor:
     return values.detach()
 
 
-def values_of(pde: ExactPDE, term: Term, functions: Sequence[Function], x: Tensor) -> dict[str, Tensor]:
+def values_of(pde: PDE, term: Term, functions: Sequence[Function], x: Tensor) -> dict[str, Tensor]:
     """The term's derivatives of these fields, and the problem's numbers, by name."""
     numbers = Coefficients(pde.coefficients())
     found = {}
@@ -128,7 +128,7 @@ def values_of(pde: ExactPDE, term: Term, functions: Sequence[Function], x: Tenso
     return found
 
 
-def residuals(pde: ExactPDE, functions: Sequence[Function]) -> dict[str, tuple[Tensor, Tensor]]:
+def residuals(pde: PDE, functions: Sequence[Function]) -> dict[str, tuple[Tensor, Tensor]]:
     """Points and residuals of every term, its derivatives by nested autograd."""
     terms = pde.terms()
     regions = all_placed([term.region for term in terms], pde.domain)
@@ -186,7 +186,11 @@ def some_fields(pde: ExactPDE) -> list[Function]:
     """Smooth functions that solve nothing."""
     d = len(pde.coordinates)
     waves = torch.linspace(0.3, 1.1, d, dtype=torch.float64)
-    return [lambda x, k=k: torch.sin(x @ waves + k) + 0.1 * k * x[:, 0] ** 2 * x[:, -1] for k in range(len(pde.fields))]
+
+    def field(k: int) -> Function:
+        return lambda x: torch.sin(x @ waves + k) + 0.1 * k * x[:, 0] ** 2 * x[:, -1]
+
+    return [field(k) for k in range(len(pde.fields))]
 
 
 @each

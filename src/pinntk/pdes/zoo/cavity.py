@@ -82,7 +82,7 @@ class Cavity(PDE):
         return torch.stack([u, torch.zeros_like(u), torch.zeros_like(u)], dim=1)
 
     def factor(self, x: Tensor) -> Tensor:
-        """``16 x (1 - x) y (1 - y)`` for u and v, 1 for p: no smooth factor vanishes in a single point to first order."""
+        """``16 x (1 - x) y (1 - y)`` for u and v, 1 for p: its value in the corner is trained."""
         walls = 16 * (x * (1 - x)).prod(dim=1)
         return torch.stack([walls, walls, torch.ones_like(walls)], dim=1)
 

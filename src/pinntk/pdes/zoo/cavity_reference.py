@@ -167,7 +167,7 @@ def reference(Re: float, x: Array, y: Array) -> Reference:
 
     stored = _cached("cavity", [VERSION, DEGREE, CHECK_DEGREE, Re], names, compute)
     arrays = [stored[name] for name in names]
-    values, check = (Cavity(*three, Re).at(x, y).reshape(-1, 3) for three in (arrays[:3], arrays[3:]))
+    values, check = (Cavity(u, v, p, Re).at(x, y).reshape(-1, 3) for u, v, p in (arrays[:3], arrays[3:]))
     accuracy = float((np.linalg.norm(values - check, axis=0) / np.linalg.norm(values, axis=0)).max())
     if not accuracy <= TOLERANCE:
         raise ValueError(
