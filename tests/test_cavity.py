@@ -121,8 +121,8 @@ def test_the_corner_flow_solves_the_stokes_equations() -> None:
 def finite_volumes(n: int, Re: float) -> Array:
     """Newton's method on a staggered grid of n x n cells, second order: u, v, p at their middles, (n, n, 3)."""
     h, one, inner = 1 / n, scipy.sparse.eye_array(n), scipy.sparse.eye_array(n - 1)
-    step = scipy.sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) / h  # middles to faces
-    mean = scipy.sparse.diags_array([0.5, 0.5], offsets=[0, 1], shape=(n - 1, n))
+    step: Any = scipy.sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) / h  # middles to faces
+    mean: Any = scipy.sparse.diags_array([0.5, 0.5], offsets=[0, 1], shape=(n - 1, n))
 
     def central(size: int, mirrored: bool) -> tuple[Any, Any]:
         """First and second differences; beyond the ends minus the last value where they are no nodes."""
@@ -134,7 +134,7 @@ def finite_volumes(n: int, Re: float) -> Array:
         return first / (2 * h), (second + scipy.sparse.diags_array(ends)) / h**2
 
     (d_faces, dd_faces), (d_middles, dd_middles) = central(n - 1, False), central(n, True)
-    kron = scipy.sparse.kron
+    kron: Any = scipy.sparse.kron
     ux, uy, lu = kron(d_faces, one), kron(inner, d_middles), kron(dd_faces, one) + kron(inner, dd_middles)
     vx, vy, lv = kron(d_middles, inner), kron(one, d_faces), kron(dd_middles, inner) + kron(one, dd_faces)
     to_u, to_v = kron(mean, mean.T), kron(mean.T, mean)
@@ -259,7 +259,8 @@ def test_the_default_reference_is_as_accurate_as_it_says(tmp_path: Path, monkeyp
     known = Cavity().reference()
     assert known.accuracy < 1e-5
     finer = cavity_reference.solve(100.0, 44).at(middles(64), middles(64))
-    assert distance(known.values.reshape(64, 64, 3), finer).max() < known.accuracy / 2
+    errors = distance(known.values.reshape(64, 64, 3), finer)
+    assert (errors < known.accuracy * np.array([0.1, 0.1, 1.0])).all()
 
 
 def test_a_run_is_compared_with_the_reference(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ class PoissonND(ExactPDE):
         sines     u = sin pi x1 + sin pi x2 + ...      f = pi^2 u
         products  u = x1 x2 + x3 x4 + ...              f = 0, dim even
 
-    The error is measured at 20,000 scattered points, drawn once and for all from a uniform distribution; there is no
-    grid, and the picture is of those near a few places.
+    The error is measured at 20,000 scattered points, drawn once and for all from a uniform distribution; the picture
+    shows them over x1 and x2. There are no hard conditions: a factor that vanishes on all faces is small almost
+    everywhere in many dimensions.
 
     Source: Dangel, Müller, Zeinhofer, Kronecker-factored approximate curvature for physics-informed neural networks
     (2024), with the cosines in 5 and the products, divided by 1.34, in 10 dimensions; these are of E, Yu, The deep Ritz
