@@ -14,7 +14,7 @@ from conftest import Cli, arrays_of, result_of
 from numpy.typing import NDArray
 from scipy.sparse.linalg import spsolve
 from test_hard import hard_network
-from test_zoo_closed import FEW, derivative, residuals
+from test_zoo_closed import FEW, assert_resumed_bit_for_bit, derivative, residuals
 from torch import Tensor
 
 from pinntk.common.arrays import Array
@@ -261,6 +261,10 @@ def test_the_default_reference_is_as_accurate_as_it_says(tmp_path: Path, monkeyp
     finer = cavity_reference.solve(100.0, 44).at(middles(64), middles(64))
     errors = distance(known.values.reshape(64, 64, 3), finer)
     assert (errors < known.accuracy * np.array([0.1, 0.1, 1.0])).all()
+
+
+def test_training_is_resumed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_resumed_bit_for_bit(Cavity(), tmp_path, monkeypatch)
 
 
 def test_a_run_is_compared_with_the_reference(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
