@@ -1,5 +1,4 @@
-"""Where Hydra looks for launchers, its configuration may name classes of this namespace package alone, and for other
-plugins."""
+"""Where Hydra looks for plugins; as launchers its configuration may name classes of this namespace package alone."""
 
 from pinntk.launch import clusters, composition, launchers
 

@@ -125,7 +125,6 @@ def _start(words: list[str]) -> int:
     flags = [word for word in words if "=" not in word or word.startswith("-")]
     options = _flags(flags)
     folders = (conf, Path(options.config_dir)) if options.config_dir else (conf,)
-    own_folders.extend(folders[1:])
     choices = groups(*folders)
     changes = overrides.rewrite([*options.overrides, *(w for w in words if w not in flags)], choices)
     flags = [flag for flag in flags if flag not in options.overrides]
@@ -138,6 +137,7 @@ def _start(words: list[str]) -> int:
         overrides.check_no_launcher(changes)
 
     def start() -> None:
+        own_folders[:] = folders[1:]
         with _arguments([*flags, *changes]), _raising():
             try:
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()

@@ -126,6 +126,7 @@ class Composer:
             raise BadInput(*messages)
 
     def _initialized(self) -> hydra.initialize_config_dir:
+        own_folders[:] = self.folders[1:]
         return hydra.initialize_config_dir(str(self.folders[0]), version_base=VERSION_BASE)
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
