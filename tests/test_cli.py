@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FAST, Cli, spoken
+from conftest import FAST, Cli, result_of, spoken
 
 from pinntk.launch.cli import compose, configuration_folder, groups
 from pinntk.launch.overrides import rewrite
@@ -318,6 +318,19 @@ def test_choices_may_come_from_a_folder_of_the_users(cli: Cli) -> None:
         ended = cli(*flags, *FAST[:4], "width=10", "experiment=short", "method.log_every=10")
         assert ended.code == 0, ended.err
     assert cli.run_folder().name == "seed7"
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]], ids=" ".join)
+def test_a_file_of_the_users_takes_the_place_of_one_of_pinntk(cli: Cli, flags: list[str]) -> None:
+    (cli.folder / "mine" / "pde").mkdir(parents=True)
+    target = "pinntk.pdes.poisson1d.Poisson1D"
+    (cli.folder / "mine/pde/wave.yaml").write_text(f"# @package _global_\npde: {{_target_: {target}, a: 3}}\n")
+    words = ["pde=wave", *FAST[1:]]
+    assert cli("--config-dir", "mine", *flags, *words).code == 0
+    assert cli(*flags, *words).code == 0  # and not any longer without the folder
+    assert sorted(folder.parts[-6] for folder in cli.run_folders()) == ["poisson1d", "wave"]
+    (own,) = (folder for folder in cli.run_folders() if folder.parts[-6] == "poisson1d")
+    assert result_of(own)["pde_parameters"] == {"a": 3}
 
 
 def test_help_names_groups_choices_and_keys(cli: Cli) -> None:

@@ -20,8 +20,8 @@ import pinntk
 PACKAGES = ("common", "network", "residual", "discrete", "pdes", "optim")
 MODULES = [
     f"pinntk.{package}.{module.name}"
-    for package in PACKAGES
-    for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]) / package)])
+    for package in (*PACKAGES, "pdes.zoo")
+    for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]).joinpath(*package.split(".")))])
 ]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
@@ -74,6 +74,14 @@ PUBLIC = {
     "pdes.reference_file": "PartialReference read_reference",
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
+    "pdes.zoo.cavity": "Cavity",
+    "pdes.zoo.cavity_reference": "corner_flow",
+    "pdes.zoo.heat_inverse": "HeatInverse",
+    "pdes.zoo.helmholtz2d": "Helmholtz2D",
+    "pdes.zoo.kovasznay": "Kovasznay",
+    "pdes.zoo.poisson2d_multiscale": "Poisson2DMultiscale",
+    "pdes.zoo.poisson_nd": "PoissonND",
+    "pdes.zoo.taylor_green": "TaylorGreen",
     "optim.cg": "conjugate_gradients",
     "optim.gauss_newton": "GaussNewtonSteps Sketch",
     "optim.lagged": "Lagged",

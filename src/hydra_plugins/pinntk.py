@@ -1,6 +1,6 @@
-"""Where Hydra looks for launchers: its configuration may name classes of this namespace package alone."""
+"""Where Hydra looks for plugins; as launchers its configuration may name classes of this namespace package alone."""
 
-from pinntk.launch import clusters, launchers
+from pinntk.launch import clusters, composition, launchers
 
 
 class InTurn(launchers.InTurn):
@@ -21,3 +21,7 @@ class Slurm(clusters.Slurm):
 
 class Ray(clusters.Ray):
     """``hydra/launcher=ray``"""
+
+
+class OwnFirst(composition.OwnFirst):
+    """``--config-dir``"""

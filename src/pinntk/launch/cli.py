@@ -116,7 +116,7 @@ def _start(words: list[str]) -> int:
     import hydra
 
     from pinntk.launch import overrides
-    from pinntk.launch.composition import ERRORS, VERSION_BASE, Composer
+    from pinntk.launch.composition import ERRORS, VERSION_BASE, Composer, own_folders
 
     _composed.clear()
     conf = configuration_folder()
@@ -137,6 +137,7 @@ def _start(words: list[str]) -> int:
         overrides.check_no_launcher(changes)
 
     def start() -> None:
+        own_folders[:] = folders[1:]
         with _arguments([*flags, *changes]), _raising():
             try:
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,6 +29,17 @@ VERSION_BASE = "1.3"
 HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
 """What Hydra itself has in the store of configurations."""
 ERRORS = (HydraException, OmegaConfBaseException)
+own_folders: list[Path] = []
+"""Folders of configuration files that come before all others, within `own_hydra`: a user's file that has the name of
+one of pinntk's takes its place. ``hydra.searchpath`` and ``--config-dir`` put theirs behind."""
+
+
+class OwnFirst(SearchPathPlugin):
+    """What has Hydra look in `own_folders`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in own_folders:
+            search_path.prepend("own", f"file://{folder.absolute()}", "main")
 
 
 @contextmanager
@@ -44,6 +57,7 @@ def own_hydra() -> Iterator[None]:
     try:
         yield
     finally:
+        own_folders.clear()
         Singleton._instances, store.repo = saved
 
 
@@ -112,13 +126,12 @@ class Composer:
             raise BadInput(*messages)
 
     def _initialized(self) -> hydra.initialize_config_dir:
+        own_folders[:] = self.folders[1:]
         return hydra.initialize_config_dir(str(self.folders[0]), version_base=VERSION_BASE)
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
-        places = ",".join(overrides.quote(f"file://{folder.absolute()}") for folder in self.folders[1:])
-        more = [f"hydra.searchpath=[{places}]"] if places else []
         with self._initialized():
-            return hydra.compose("config", overrides=[*words, *more])
+            return hydra.compose("config", overrides=list(words))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

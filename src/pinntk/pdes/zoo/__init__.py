@@ -1,0 +1,1 @@
+"""More complex problems."""
