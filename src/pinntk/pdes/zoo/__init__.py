@@ -1,0 +1,1 @@
+"""Further problems, one file each, and the numerical methods that solve them for comparison."""
