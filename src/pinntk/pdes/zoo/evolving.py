@@ -102,9 +102,9 @@ class EvolvingPDE(PDE):
 def rounding(s: Tensor, spread: float, t: Tensor) -> Tensor:
     """What makes the distance ``s >= 0`` from a kink smooth for t > 0: 0 at t = 0, and of slope -1 at s = 0 later.
 
-    ``s + rounding`` is ``|s|`` after diffusion over ``w = sqrt(spread t)``: even about s = 0 and smooth, so that a function
-    of it keeps its initial values and loses their kink as solutions do. Far from the kink, from 6 w on, it is 0 to all
-    digits.
+    ``s + rounding`` is ``|s|`` after diffusion over ``w = sqrt(spread t)``: even about s = 0 and smooth. A function of
+    it keeps its initial values and loses their kink as solutions do. Far from the kink, from 6 w on, the rounding is 0
+    to all digits.
 
     Example::
 
@@ -117,4 +117,5 @@ def rounding(s: Tensor, spread: float, t: Tensor) -> Tensor:
     """
     w = torch.sqrt(spread * (t + 1e-16))  # at t = 0 its derivatives are finite, and the values right to 1e-9
     gauss: Tensor = w / math.sqrt(math.pi) * torch.exp(-((s / w) ** 2))
-    return gauss - s * torch.special.erfc(s / w)
+    beyond: Tensor = s * torch.special.erfc(s / w)
+    return gauss - beyond
