@@ -204,7 +204,7 @@ def test_hard_conditions_leave_the_equations(name: str) -> None:
     for term, r in found.items():
         if term in inside:
             assert float(r.detach().abs().max()) > 1e-3
-        else:  # third derivatives of cosines with four waves round to less
+        else:  # derivatives of up to third order, of four waves
             assert float(r.detach().abs().max()) < 1e-9, term
     assert Residuals(pde, network).names == tuple(inside)
 
@@ -214,8 +214,8 @@ def test_the_lift_has_the_kink_at_the_start_alone(name: str) -> None:
     pde = PROBLEMS[name]()
     end = pde.upper[0]
     jump = {"allen_cahn": 4.0, "schroedinger": 4 * math.sinh(5) / math.cosh(5) ** 2}[name]
-    for t, expected in ((0.0, jump), (1e-6, 0.0), (1.0, 0.0)):
-        h = 1e-9  # far inside of the layer
+    for t, expected in ((0.0, jump), (1e-4, 0.0), (1.0, 0.0)):
+        h = 1e-6  # far inside of the layer
         near = torch.tensor([[end, t], [end - h, t], [end - 2 * h, t]], dtype=torch.float64)
         u = pde.lift(near).reshape(3, -1)[:, 0]
         slope = float((3 * u[0] - 4 * u[1] + u[2]) / (2 * h))  # one-sided; at -end it is the opposite
@@ -229,9 +229,9 @@ def test_the_lift_has_the_kink_at_the_start_alone(name: str) -> None:
 SPEC: dict[str, tuple[float, int, int]] = {
     "allen_cahn": (0.2, 256, 100),
     "kdv": (0.3, 128, 2000),
-    "kuramoto_sivashinsky": (0.2, 128, 1000),
+    "kuramoto_sivashinsky": (0.08, 192, 2000),
     "schroedinger": (0.3, 64, 1000),
-    "gray_scott": (5.0, 32, 20),
+    "gray_scott": (5.0, 64, 40),
 }
 """Of a march at low resolution: its end, cells and steps."""
 
@@ -318,7 +318,7 @@ def test_a_soliton_of_second_order_returns() -> None:
     equation = replace(
         Schroedinger().evolution(), lower=(-20.0,), upper=(20.0,), initial=lambda x: (2 / np.cosh(x) + 0j)[None]
     )
-    series = solve(equation, cells=512, steps=1000, outputs=4, end=PI / 2, scheme="lawson4", tail=1024)
+    series = solve(equation, cells=768, steps=1000, outputs=4, end=PI / 2, scheme="lawson4", tail=1024)
     x = np.linspace(-6, 6, 121)
     h = series.on_grid(x)[:, 0]
     points = np.stack(np.meshgrid(series.times, x, indexing="ij")[::-1], axis=-1).reshape(-1, 2)
@@ -369,9 +369,9 @@ def test_dealiased_modes_are_zero_and_a_step_too_long_is_refused() -> None:
 
 RESOLVED: dict[str, tuple[dict[str, Any], float]] = {
     "allen_cahn": ({"cells": 512, "steps": 2, "outputs": 400, "end": 0.4}, 2e-5),
-    "kdv": ({"cells": 256, "steps": 4, "outputs": 1500, "end": 0.5, "dealias": True}, 2e-4),
+    "kdv": ({"cells": 512, "steps": 4, "outputs": 1500, "end": 0.5, "dealias": True}, 2e-4),
     "kuramoto_sivashinsky": ({"cells": 256, "steps": 8, "outputs": 600, "end": 0.6, "dealias": True}, 1e-3),
-    "gray_scott": ({"cells": 128, "steps": 4, "outputs": 30, "end": 6.0}, 2e-4),
+    "gray_scott": ({"cells": 192, "steps": 2, "outputs": 40, "end": 4.0}, 2e-4),
 }
 """Of a march with many outputs its resolution, and how far residuals by differences in time may be from 0."""
 
@@ -476,13 +476,13 @@ def test_a_reference_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_is_not_resolved_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PINNTK_CACHE", str(tmp_path))
-    monkeypatch.setattr(KdV, "fine", Resolution(32, 2))
-    monkeypatch.setattr(KdV, "coarse", Resolution(24, 2))
+    monkeypatch.setattr(KdV, "fine", Resolution(96, 4))
+    monkeypatch.setattr(KdV, "coarse", Resolution(64, 4))
     with pytest.raises(ValueError, match=r"^pde\.delta=0\.022: two resolutions of the reference of kdv differ by "):
         KdV().reference()
-    monkeypatch.setattr(AllenCahn, "fine", Resolution(32, 1))
-    with pytest.raises(ValueError, match=r"^pde\.nu=0\.0001, pde\.rate=-1e\+05: the reference .* is not finite at t ="):
-        AllenCahn(rate=-1e5).reference()
+    monkeypatch.setattr(KdV, "coarse", Resolution(32, 2))
+    with pytest.raises(ValueError, match=r"^pde\.delta=0\.022: the reference of kdv is not finite at t = 0\.\d\d$"):
+        KdV().reference()
 
 
 # --- whole runs ------------------------------------------------------------------------------------------------------

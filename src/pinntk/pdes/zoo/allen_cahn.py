@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.settings import Feature, FrequencyFeature
+from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term, value
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution, rounding
@@ -64,9 +64,8 @@ class AllenCahn(EvolvingPDE):
         return x[:, 1]
 
     def inputs(self) -> list[Feature]:
-        """Cosines: u is even about x = 0 and x = 1."""
-        waves = [math.pi * k for k in range(1, 5)]
-        return [FrequencyFeature(kind="frequencies", input="x", frequencies=waves, parity="even", replace=True)]
+        """Waves of period 2 in the place of x."""
+        return [PeriodicFeature(kind="periodic", input="x", period=2.0, harmonics=4, replace=True)]
 
     def evolution(self) -> Semilinear:
         return Semilinear(

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.settings import Feature, FrequencyFeature
+from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution, rounding
@@ -77,9 +77,8 @@ class Schroedinger(EvolvingPDE):
         return x[:, 1]
 
     def inputs(self) -> list[Feature]:
-        """Cosines: h is even about x = 0 and x = 5."""
-        waves = [math.pi * k / 5 for k in range(1, 5)]
-        return [FrequencyFeature(kind="frequencies", input="x", frequencies=waves, parity="even", replace=True)]
+        """Waves of period 10 in the place of x."""
+        return [PeriodicFeature(kind="periodic", input="x", period=10.0, harmonics=4, replace=True)]
 
     def evolution(self) -> Semilinear:
         mean = 2 * self.focusing * 8 * math.tanh(5.0) / 10  # of twice the potential, and constant
