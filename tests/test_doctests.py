@@ -17,11 +17,11 @@ import torch
 
 import pinntk
 
-PACKAGES = ("common", "network", "residual", "discrete", "pdes", "optim")
+PACKAGES = ("common", "network", "residual", "discrete", "pdes", "pdes.zoo", "optim")
 MODULES = [
     f"pinntk.{package}.{module.name}"
     for package in PACKAGES
-    for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]) / package)])
+    for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]).joinpath(*package.split(".")))])
 ]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
@@ -74,6 +74,13 @@ PUBLIC = {
     "pdes.reference_file": "PartialReference read_reference",
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
+    "pdes.zoo.allen_cahn": "AllenCahn",
+    "pdes.zoo.evolving": "rounding",
+    "pdes.zoo.fourier": "Semilinear Series coefficients solve",
+    "pdes.zoo.gray_scott": "GrayScott",
+    "pdes.zoo.kdv": "KdV",
+    "pdes.zoo.kuramoto_sivashinsky": "KuramotoSivashinsky",
+    "pdes.zoo.schroedinger": "Schroedinger",
     "optim.cg": "conjugate_gradients",
     "optim.gauss_newton": "GaussNewtonSteps Sketch",
     "optim.lagged": "Lagged",
