@@ -425,11 +425,11 @@ STATED = {
 OTHERWISE = {
     "allen_cahn": Resolution(cells=12288, steps=8, dealias=True),
     "kdv": Resolution(cells=400, steps=240),
-    "kuramoto_sivashinsky": Resolution(cells=400, steps=200, scheme="lawson4"),
+    "kuramoto_sivashinsky": Resolution(cells=432, steps=250, dealias=True),
     "schroedinger": Resolution(cells=6144, steps=120, scheme="lawson4", tail=49152),
     "gray_scott": Resolution(cells=384, steps=25, dealias=True),
 }
-"""Another resolution, and where it serves another method."""
+"""Other resolutions."""
 
 
 @pytest.mark.slow

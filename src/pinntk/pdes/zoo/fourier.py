@@ -188,6 +188,15 @@ def solve(
 
     Raises:
         FloatingPointError: the solution is not finite.
+
+    Example::
+
+        >>> heat = Semilinear(  # u_t = u_xx - u and u(x, 0) = sin 2 x
+        ...     lower=(0.0,), upper=(2 * np.pi,), initial=lambda x: np.sin(2 * x)[None],
+        ...     linear=lambda k: -(k**2), nonlinear=lambda u: -u)
+        >>> u = solve(heat, cells=8, steps=20, outputs=2, end=0.2).on_grid(np.array([np.pi / 4]))
+        >>> [round(value, 6) for value in u.ravel().tolist()], round(float(np.exp(-5 * 0.2)), 6)
+        ([1.0, 0.606531, 0.367879], 0.367879)
     """
     h = end / outputs / steps
     k, wider = equation.wavenumbers(cells), cells if tail is None else tail
