@@ -20,6 +20,8 @@ from pinntk.residual.terms import jump
 class KdV(EvolvingPDE):
     """``u_t + u u_x + delta^2 u_xxx = 0`` on [-1, 1] x [0, 1], ``u(x, 0) = cos pi x``, periodic in x.
 
+    The accuracy that is stated for the reference is 4e-10 in relative L2.
+
     Source: N. J. Zabusky, M. D. Kruskal, Interaction of "solitons" in a collisionless plasma, Phys. Rev. Lett. 15
     (1965).
 

@@ -21,7 +21,8 @@ class KuramotoSivashinsky(EvolvingPDE):
     """``u_t + alpha u u_x + beta u_xx + gamma u_xxxx = 0`` on [0, 2 pi] x [0, 1], periodic in x.
 
     ``u(x, 0) = cos x (1 + sin x)``; alpha = 100/16, beta = 100/16^2, gamma = 100/16^4: Kassam's and Trefethen's example
-    on [0, 32 pi] x [0, 100], scaled. Small errors grow, ten thousand times until t = 1.
+    on [0, 32 pi] x [0, 100], scaled. Small errors grow, ten thousand times until t = 1: the accuracy that is
+    stated for the reference is 2e-7 in relative L2.
 
     Source: Hao et al., PINNacle (2023).
 
