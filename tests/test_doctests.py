@@ -17,10 +17,10 @@ import torch
 
 import pinntk
 
-PACKAGES = ("common", "network", "residual", "discrete", "pdes", "optim")
+PACKAGES = ("common", "network", "residual", "discrete", "pdes", "pdes.zoo", "optim")
 MODULES = [
     f"pinntk.{package}.{module.name}"
-    for package in (*PACKAGES, "pdes.zoo")
+    for package in PACKAGES
     for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]).joinpath(*package.split(".")))])
 ]
 PUBLIC = {
@@ -74,13 +74,20 @@ PUBLIC = {
     "pdes.reference_file": "PartialReference read_reference",
     "pdes.references": "burgers",
     "pdes.wave": "Wave WaveDiscrete",
+    "pdes.zoo.allen_cahn": "AllenCahn",
     "pdes.zoo.cavity": "Cavity",
     "pdes.zoo.cavity_reference": "corner_flow",
+    "pdes.zoo.evolving": "rounding",
+    "pdes.zoo.fourier": "Semilinear Series coefficients solve",
+    "pdes.zoo.gray_scott": "GrayScott",
     "pdes.zoo.heat_inverse": "HeatInverse",
     "pdes.zoo.helmholtz2d": "Helmholtz2D",
+    "pdes.zoo.kdv": "KdV",
     "pdes.zoo.kovasznay": "Kovasznay",
+    "pdes.zoo.kuramoto_sivashinsky": "KuramotoSivashinsky",
     "pdes.zoo.poisson2d_multiscale": "Poisson2DMultiscale",
     "pdes.zoo.poisson_nd": "PoissonND",
+    "pdes.zoo.schroedinger": "Schroedinger",
     "pdes.zoo.taylor_green": "TaylorGreen",
     "optim.cg": "conjugate_gradients",
     "optim.gauss_newton": "GaussNewtonSteps Sketch",

@@ -1,1 +1,1 @@
-"""More complex problems."""
+"""Further problems, one file each, and the numerical methods that solve them for comparison."""
