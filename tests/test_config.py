@@ -19,17 +19,12 @@ CONF = configuration_folder()
 CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
 PHASES = "method.phases=[{adam: {steps: 10}}]"  # a plan has none of its own
-<<<<<<< HEAD
-SIX = {"convection", "wave", "reaction", "burgers", "heat2d", "poisson1d"}
-"""Those with a discrete form."""
-SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "gdnd", "gdnd_theory", "pinn_ntk")} | {"pcpinn": SIX}
-=======
 DISCRETE = {"convection", "wave", "reaction", "burgers", "heat2d", "poisson1d"}
 """Problems with a discrete form."""
 EVOLVING = {"allen_cahn", "kdv", "kuramoto_sivashinsky", "schroedinger", "gray_scott"}
+CLOSED = {"helmholtz2d", "poisson2d_multiscale", "poisson_nd", "kovasznay", "taylor_green", "heat_inverse", "cavity"}
 SUPPORTED = {name: set(PDES) for name in ("adam", "adam_lbfgs", "gdnd", "gdnd_theory", "pinn_ntk")}
 SUPPORTED["pcpinn"] = DISCRETE
->>>>>>> zoo1
 """Problems by method; a method that is not named here supports heat2d at least."""
 
 
@@ -51,12 +46,8 @@ def missing_keys(values: dict[str, Any], model: BaseModel, where: str) -> list[s
 
 
 def test_all_the_groups_and_choices_are_there() -> None:
-<<<<<<< HEAD
-    assert set(PDES) >= SIX
-    assert {pde for pde in PDES if (CONF / f"pde/{pde}.yaml").read_text().count("discretization:")} == SIX
-=======
-    assert set(PDES) == DISCRETE | EVOLVING
->>>>>>> zoo1
+    assert set(PDES) == DISCRETE | EVOLVING | CLOSED
+    assert {pde for pde in PDES if (CONF / f"pde/{pde}.yaml").read_text().count("discretization:")} == DISCRETE
     assert {"adam", "pcpinn"} <= set(METHODS)
     assert set(BUDGETS) == {"smoke", "laptop", "paper"}
     assert CHOICES["width"] == [f"w{n}" for n in (50, 100, 200, 400, 500, 1000, 2000, 5000, 10000)]
@@ -71,12 +62,8 @@ def test_every_combination_is_valid_and_lists_all_keys(pde: str, method: str, bu
     settings = RunSettings.read(config)
     assert (settings.pde.name, settings.method_class.name, settings.budget.name) == (pde, method, budget)
     # A key that no file lists could not be set on the command line.
-<<<<<<< HEAD
-    for part in ("pde", "method", "network", "points", *(["discretization"] if settings.discretization else [])):
-=======
     parts = ("pde", "method", "network", "points", *(["discretization"] if pde in DISCRETE else []))
     for part in parts:
->>>>>>> zoo1
         assert missing_keys(config[part], getattr(settings, part), part) == []
     assert keys(RunSettings) == set(config)
 
