@@ -26,8 +26,8 @@ class GrayScott(EvolvingPDE):
     On [-1, 1]^2 x [0, 200]; ``u = 1 - exp(-80 ((x + 0.05)^2 + (y + 0.02)^2))`` and
     ``v = exp(-80 ((x - 0.05)^2 + (y - 0.02)^2))`` at t = 0. PINNacle, from which the problem is, states no conditions
     at the sides. Periodic ones are taken here: the initial values are 1 and 0 there, but for 1e-31, and until t = 200
-    the pattern has not come near the sides, so that others would have the same solution to the reference's accuracy, 3e-5
-    in relative L2.
+    the pattern has not come near them, so that other conditions would have the same solution to the reference's
+    accuracy, which is stated as 3e-5 in relative L2.
 
     Source: Hao et al., PINNacle (2023).
 
