@@ -48,7 +48,7 @@ def test_words_are_rewritten_for_hydra(word: str, rewritten: str) -> None:
 
 def test_free_keys_can_be_set() -> None:
     for word in ("method.weights.boundary=100", "method.weights={boundary: 100}"):
-        assert compose(["method=adam", word])["method"]["weights"] == {"boundary": 100}
+        assert compose(["method=adam", "pde=poisson1d", word])["method"]["weights"] == {"boundary": 100}
 
 
 TUNED = ["method=adam", "pde=burgers"]
