@@ -16,7 +16,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, help="the folder of the runs, for example runs")
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write (default: report)")
     parser.add_argument(
-        "--readme", type=Path, help="a file whose table between <!-- table 2 --> and its end is made anew"
+        "--readme", type=Path, help="a file: its table from <!-- table 2 --> to <!-- end of table 2 --> is made anew"
     )
 
     def body() -> int:
