@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,30 @@ def ended(config: dict[str, Any], folder: Path, stop: int | None = None) -> tupl
     return code, found
 
 
-@pytest.mark.parametrize("method", [slow_unless(name in ("adam", "gdnd", "ssbroyden"), name) for name in METHODS])
-def test_stopped_in_every_phase(method: str, tmp_path: Path) -> None:
-    words, cuts = METHODS[method]
-    config = swinging(f"method={method}", "method.log_every=5", "evaluate_every=5", *words)
-    code, whole = ended(config, tmp_path / "whole")
+def whole_and_in_pieces(config: dict[str, Any], folder: Path, cuts: Sequence[int]) -> Path:
+    """A run as a whole, and one stopped after each of these iterations: they end alike. The folder of the whole one."""
+    code, whole = ended(config, folder / "whole")
     assert code == 0
     for n in cuts:
-        code, stopped = ended(config, tmp_path / "stopped", n)
+        code, stopped = ended(config, folder / "stopped", n)
         assert (code, result_of(stopped)["steps"]) == (130, n)
-    assert ended(config, tmp_path / "stopped") == (0, stopped)
+    assert ended(config, folder / "stopped") == (0, stopped)
     assert_same_network(load(whole).method, load(stopped).method)
     one, other = result_of(whole), result_of(stopped)
     assert {k: v for k, v in one.items() if k not in MAY_DIFFER} == {
         k: v for k, v in other.items() if k not in MAY_DIFFER
     }
     assert logged(whole) == logged(stopped)
-    solutions = [arrays_of(folder / "solution.npz")["prediction"] for folder in (whole, stopped)]
+    solutions = [arrays_of(place / "solution.npz")["prediction"] for place in (whole, stopped)]
     np.testing.assert_array_equal(*solutions)
+    return whole
+
+
+@pytest.mark.parametrize("method", [slow_unless(name in ("adam", "gdnd", "ssbroyden"), name) for name in METHODS])
+def test_stopped_in_every_phase(method: str, tmp_path: Path) -> None:
+    words, cuts = METHODS[method]
+    config = swinging(f"method={method}", "method.log_every=5", "evaluate_every=5", *words)
+    whole = whole_and_in_pieces(config, tmp_path, cuts)
     found = result_of(whole)["estimates"]["nu"]
     assert found["value"] not in (1.2, 1.5)
     assert 0 < found["standard_error"] < math.inf

@@ -85,6 +85,7 @@ PUBLIC = {
     "pdes.zoo.kdv": "KdV",
     "pdes.zoo.kovasznay": "Kovasznay",
     "pdes.zoo.kuramoto_sivashinsky": "KuramotoSivashinsky",
+    "pdes.zoo.navier_stokes": "navier_stokes",
     "pdes.zoo.poisson2d_multiscale": "Poisson2DMultiscale",
     "pdes.zoo.poisson_nd": "PoissonND",
     "pdes.zoo.schroedinger": "Schroedinger",

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term, value
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution, rounding
@@ -58,14 +57,6 @@ class AllenCahn(EvolvingPDE):
         far = x[:, 0].abs()
         rounded = rounding(1 - far, min(4 * self.nu, 0.02), x[:, 1])
         return (x[:, 0].square() + rounded * (rounded - 2 * far)) * torch.cos(math.pi * x[:, 0])
-
-    def factor(self, x: Tensor) -> Tensor:
-        """t."""
-        return x[:, 1]
-
-    def inputs(self) -> list[Feature]:
-        """Waves of period 2 in the place of x."""
-        return [PeriodicFeature(kind="periodic", input="x", period=2.0, harmonics=4, replace=True)]
 
     def evolution(self) -> Semilinear:
         return Semilinear(

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from pinntk.common.arrays import Array
-from pinntk.network.streams import Operator
 from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.references import Reference
 from pinntk.pdes.zoo import cavity_reference
+from pinntk.pdes.zoo.navier_stokes import navier_stokes
 from pinntk.residual.regions import Points
 from pinntk.residual.terms import prescribed, zero
 
@@ -55,21 +55,9 @@ class Cavity(PDE):
         return tuple((np.arange(n) + 0.5) / n for n in self.evaluation_shape)
 
     def terms(self) -> tuple[Term, ...]:
-        along_x = Operator("X", {"p_x": 1.0, "u_xx": -1 / self.Re, "u_yy": -1 / self.Re})
-        along_y = Operator("Y", {"p_y": 1.0, "v_xx": -1 / self.Re, "v_yy": -1 / self.Re})
-        divergence = Operator("D", {"u_x": 1.0, "v_y": 1.0})
-
-        def momentum_x(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["u_x"] + s["v"] * s["u_y"] + s["X"]
-
-        def momentum_y(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["v_x"] + s["v"] * s["v_y"] + s["Y"]
-
         walls = {"left": "x = lower", "right": "x = upper", "floor": "y = lower"}
         return (
-            Term("momentum_x", "interior", ("u", "v", "u_x", "u_y", along_x), momentum_x),
-            Term("momentum_y", "interior", ("u", "v", "v_x", "v_y", along_y), momentum_y),
-            Term("continuity", "interior", (divergence,), lambda s: s["D"]),
+            *navier_stokes(1 / self.Re),
             Term("lid_u", "y = upper", ("u",), prescribed("u"), lambda x: (4 * x[:, 0] * (1 - x[:, 0]),)),
             *(Term(f"{wall}_u", face, ("u",), zero("u")) for wall, face in walls.items()),
             Term("walls_v", "boundary", ("v",), zero("v")),

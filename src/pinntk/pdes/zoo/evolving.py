@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pinntk.common.arrays import Array
+from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.pdes.base import PDE
 from pinntk.pdes.references import (
     Reference,
@@ -45,6 +46,8 @@ class EvolvingPDE(PDE):
 
     fine: ClassVar[Resolution]
     coarse: ClassVar[Resolution]
+    harmonics: ClassVar[int] = 4
+    """Of the periodic inputs of networks with hard conditions."""
 
     @abstractmethod
     def initial(self, x: Tensor) -> Tensor:
@@ -53,6 +56,22 @@ class EvolvingPDE(PDE):
     @abstractmethod
     def evolution(self) -> Semilinear:
         """The equation in Fourier space; of two fields the complex one that they are parts of, if it is not real."""
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The initial values."""
+        return self.initial(x)
+
+    def factor(self, x: Tensor) -> Tensor:
+        """t."""
+        return x[:, -1]
+
+    def inputs(self) -> list[Feature]:
+        """Waves of the domain's length in the place of each coordinate in space."""
+        box = zip(self.coordinates[:-1], self.lower, self.upper, strict=False)
+        return [
+            PeriodicFeature(kind="periodic", input=c, period=high - low, harmonics=self.harmonics, replace=True)
+            for c, low, high in box
+        ]
 
     def start(self, *axes: Array) -> Array:
         """`initial` at coordinates in space that broadcast against each other: (fields, *their common shape)."""

@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from pinntk.common.arrays import Array
-from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution
@@ -49,6 +48,7 @@ class GrayScott(EvolvingPDE):
     evaluation_shape: ClassVar[tuple[int, ...]] = (101, 101, 11)
     fine: ClassVar[Resolution] = Resolution(cells=320, steps=40)
     coarse: ClassVar[Resolution] = Resolution(cells=256, steps=20)
+    harmonics: ClassVar[int] = 2
 
     b: float = 0.04
     d: float = 0.1
@@ -72,17 +72,9 @@ class GrayScott(EvolvingPDE):
         second = (x[:, 0] - 0.05).square() + (x[:, 1] - 0.02).square()
         return torch.stack([1 - torch.exp(-80 * first), torch.exp(-80 * second)], dim=1)
 
-    def lift(self, x: Tensor) -> Tensor:
-        """The initial values."""
-        return self.initial(x)
-
     def factor(self, x: Tensor) -> Tensor:
         """``1 - exp(-t)``."""
         return -torch.expm1(-x[:, 2])
-
-    def inputs(self) -> list[Feature]:
-        """Waves of period 2 in the places of x and y."""
-        return [PeriodicFeature(kind="periodic", input=c, period=2.0, harmonics=2, replace=True) for c in ("x", "y")]
 
     def evolution(self) -> Semilinear:
         def reaction(values: Array) -> Array:

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term
+from pinntk.pdes.zoo.navier_stokes import navier_stokes
 from pinntk.residual.terms import prescribed
 
 
@@ -46,23 +46,11 @@ class Kovasznay(ExactPDE):
     Re: Annotated[float, Field(ge=1)] = 40.0
 
     def terms(self) -> tuple[Term, ...]:
-        along_x = Operator("X", {"p_x": 1.0, "u_xx": -1 / self.Re, "u_yy": -1 / self.Re})
-        along_y = Operator("Y", {"p_y": 1.0, "v_xx": -1 / self.Re, "v_yy": -1 / self.Re})
-        divergence = Operator("D", {"u_x": 1.0, "v_y": 1.0})
-
-        def momentum_x(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["u_x"] + s["v"] * s["u_y"] + s["X"]
-
-        def momentum_y(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["v_x"] + s["v"] * s["v_y"] + s["Y"]
-
         def known(k: int) -> Callable[[Tensor], tuple[Tensor]]:
             return lambda x: (self.solution(x)[:, k],)
 
         return (
-            Term("momentum_x", "interior", ("u", "v", "u_x", "u_y", along_x), momentum_x),
-            Term("momentum_y", "interior", ("u", "v", "v_x", "v_y", along_y), momentum_y),
-            Term("continuity", "interior", (divergence,), lambda s: s["D"]),
+            *navier_stokes(1 / self.Re),
             Term("boundary_u", "boundary", ("u",), prescribed("u"), known(0)),
             Term("boundary_v", "boundary", ("v",), prescribed("v"), known(1)),
             Term("outflow_p", "x = upper", ("p",), prescribed("p"), known(2)),

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term, value
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution
@@ -54,18 +53,6 @@ class KuramotoSivashinsky(EvolvingPDE):
 
     def initial(self, x: Tensor) -> Tensor:
         return torch.cos(x[:, 0]) * (1 + torch.sin(x[:, 0]))
-
-    def lift(self, x: Tensor) -> Tensor:
-        """The initial values."""
-        return self.initial(x)
-
-    def factor(self, x: Tensor) -> Tensor:
-        """t."""
-        return x[:, 1]
-
-    def inputs(self) -> list[Feature]:
-        """Waves of period 2 pi in the place of x."""
-        return [PeriodicFeature(kind="periodic", input="x", period=2 * math.pi, harmonics=4, replace=True)]
 
     def evolution(self) -> Semilinear:
         return Semilinear(

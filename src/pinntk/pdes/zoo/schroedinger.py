@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pinntk.network.settings import Feature, PeriodicFeature
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import Term
 from pinntk.pdes.zoo.evolving import EvolvingPDE, Resolution, rounding
@@ -71,14 +70,6 @@ class Schroedinger(EvolvingPDE):
         """The initial values, their kink at x = +-5 rounded for t > 0."""
         rounded = torch.sign(x[:, 0]) * rounding(5 - x[:, 0].abs(), 0.25, x[:, 1])
         return torch.stack([2 / torch.cosh(x[:, 0] - rounded), torch.zeros_like(x[:, 0])], dim=1)
-
-    def factor(self, x: Tensor) -> Tensor:
-        """t."""
-        return x[:, 1]
-
-    def inputs(self) -> list[Feature]:
-        """Waves of period 10 in the place of x."""
-        return [PeriodicFeature(kind="periodic", input="x", period=10.0, harmonics=4, replace=True)]
 
     def evolution(self) -> Semilinear:
         mean = 2 * self.focusing * 8 * math.tanh(5.0) / 10  # of twice the potential, and constant

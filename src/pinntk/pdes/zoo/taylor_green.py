@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pinntk.common.arrays import Array
 from pinntk.network.settings import Feature, FrequencyFeature
-from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term
+from pinntk.pdes.zoo.navier_stokes import navier_stokes
 from pinntk.residual.regions import Points
 from pinntk.residual.terms import jump, prescribed
 
@@ -52,22 +52,10 @@ class TaylorGreen(ExactPDE):
     nu: Annotated[float, Field(ge=0)] = 0.1
 
     def terms(self) -> tuple[Term, ...]:
-        along_x = Operator("X", {"u_t": 1.0, "p_x": 1.0, "u_xx": -self.nu, "u_yy": -self.nu})
-        along_y = Operator("Y", {"v_t": 1.0, "p_y": 1.0, "v_xx": -self.nu, "v_yy": -self.nu})
-        divergence = Operator("D", {"u_x": 1.0, "v_y": 1.0})
-
-        def momentum_x(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["u_x"] + s["v"] * s["u_y"] + s["X"]
-
-        def momentum_y(s: dict[str, Tensor]) -> Tensor:
-            return s["u"] * s["v_x"] + s["v"] * s["v_y"] + s["Y"]
-
         # Of second order in u and v, of first in p.
         pairs = [(c, s) for c in "xy" for s in ("u", "v", "p", f"u_{c}", f"v_{c}")]
         return (
-            Term("momentum_x", "interior", ("u", "v", "u_x", "u_y", along_x), momentum_x),
-            Term("momentum_y", "interior", ("u", "v", "v_x", "v_y", along_y), momentum_y),
-            Term("continuity", "interior", (divergence,), lambda s: s["D"]),
+            *navier_stokes(self.nu, unsteady=True),
             Term("initial_u", "initial", ("u",), prescribed("u"), lambda x: (self.solution(x)[:, 0],)),
             Term("initial_v", "initial", ("v",), prescribed("v"), lambda x: (self.solution(x)[:, 1],)),
             *(Term(f"periodic_{c}_{s}", f"periodic({c})", (s,), jump(s)) for c, s in pairs),
