@@ -16,7 +16,7 @@ import yaml
 
 from pinntk.common.arrays import Array
 from pinntk.common.errors import BadInput
-from pinntk.runs.folder import CONFIG, RESULT
+from pinntk.runs.folder import CONFIG, RESULT, checked_result
 
 STATUSES = ("completed", "failed", "interrupted", "unfinished")
 """The last: no result.json yet; the run is at work, or was killed."""
@@ -35,6 +35,8 @@ NO_SETTING = {
 """Keys of config.yaml that are not in the settings hash, or are there under other keys."""
 SOLVED = " solved"
 """Ends the name of a column of runs whose network was fitted to the solution of the discrete system."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""What a file that is damaged, or not ours, may cause."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -92,10 +94,22 @@ class Run:
         """Whether the problem has a solution to measure an error against; results of older versions all have one."""
         return bool(self.result.get("reference_known", True))
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        """What is in config.yaml; empty where there is none."""
-        return _config(self.folder)
+        """What is in config.yaml; empty where there is none that can be read."""
+        return self._config[0]
+
+    @property
+    def config_problem(self) -> str:
+        """Why config.yaml cannot be read; empty where it can be, and where nobody has asked for its content."""
+        return self._config[1] if "_config" in vars(self) else ""
+
+    @cached_property
+    def _config(self) -> tuple[dict[str, Any], str]:
+        try:
+            return _config(self.folder), ""
+        except DAMAGED as error:
+            return {}, f"{self.folder / CONFIG}: cannot be read: {str(error) or error!r}".splitlines()[0]
 
     @cached_property
     def columns(self) -> dict[str, tuple[list[int], list[float]]]:
@@ -173,7 +187,7 @@ def find_runs(root: Path) -> tuple[list[Run], list[str]]:
             continue
         try:
             runs.append(read_run(path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except DAMAGED as error:
             problems.append(f"{path}: cannot be read: {str(error) or error!r}".splitlines()[0])
     if not runs:
         unreadable = f" ({'; '.join(problems)})" if problems else ""
@@ -185,7 +199,7 @@ def read_run(folder: Path) -> Run:
     """Read one run folder: its result.json, or, before there is one, its config.yaml and its path."""
     path = folder / RESULT
     if path.exists():
-        result = json.loads(path.read_text())
+        result = checked_result(json.loads(path.read_text()))
         if result["status"] not in STATUSES:
             raise ValueError(f"status {result['status']!r} in {RESULT}")
         pde, parameters, method = result["pde"], result["pde_parameters"], result["method"]

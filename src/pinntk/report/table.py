@@ -217,10 +217,11 @@ def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
     settings = {name: group[0].settings().items() for name, group in groups.items() if group[0].config}
     known = [{key: value for key, value in one if key not in named} for one in settings.values()]
     differs = dict(zip(settings, differences(known), strict=True))
-    unknown = "its config.yaml is not there" if len(groups) > 1 else ""
     made = []
     for name, group in groups.items():
         first = group[0]
+        unknown = f"its config.yaml {'cannot be read' if first.config_problem else 'is not there'}"
+        differing = differs.get(name, unknown if len(groups) > 1 else "")
         ordered = tuple(sorted(group, key=lambda run: run.seed))
-        made.append(Setting(name, first.width, first.depth, first.budget, differs.get(name, unknown), ordered))
+        made.append(Setting(name, first.width, first.depth, first.budget, differing, ordered))
     return tuple(sorted(made, key=lambda s: (s.lowest is None, s.lowest or 0.0, s.settings_hash)))
