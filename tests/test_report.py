@@ -168,6 +168,17 @@ def test_a_config_that_cannot_be_read_is_named(text: str, tmp_path: Path, capsys
     assert f"{damaged}: cannot be read" in (out / "index.html").read_text()
 
 
+@pytest.mark.parametrize("text", ["\0\0\0", "iteration,loss\nten,1\n", "a,b\n1,2\n", "iteration,loss\n1,2,3\n"])
+def test_a_log_that_cannot_be_read_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    make_run(root, metrics="iteration,l2re,loss,seconds\n1,0.5,1.0,2.0\n", seed=0)
+    damaged = make_run(root, metrics=text, seed=1) / "metrics.csv"
+    out, said = report(root, capsys)
+    assert said[1].startswith(f"{damaged}: cannot be read: ")
+    assert "2 files" not in said[-1]
+    assert (out / "curves_burgers.png").is_file()
+
+
 def test_a_result_of_another_kind_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "runs"
     make_run(root, seed=0)

@@ -35,8 +35,8 @@ def write_report(root: Path, out: Path, document: Path | None = None) -> list[st
     around = readme.around(document) if document else ("", "")
     runs, problems = find_runs(root)
     table = make_table(runs)
-    problems += [run.config_problem for run in runs if run.config_problem]
     drawn = pictures(runs, table, problems.append)
+    problems += [line for run in runs for line in run.problems]
     files: dict[str, bytes] = {
         "table2.md": markdown(table).encode(),
         "table2.csv": comma_separated(table).encode(),
