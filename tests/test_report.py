@@ -185,7 +185,7 @@ def test_a_result_of_another_kind_is_named(tmp_path: Path, capsys: pytest.Captur
     folders = [make_run(root, seed=1, l2re="small"), make_run(root, seed=2, method=["adam"]), make_run(root, seed=3)]
     (folders[2] / "result.json").write_text("[]")
     _, said = report(root, capsys)
-    assert [line.split(": cannot be read: ")[0] for line in said[1:4]] == [str(folder) for folder in folders]
+    assert {line.split(": cannot be read: ")[0] for line in said[1:4]} == {str(folder) for folder in folders}
 
 
 def test_trials_that_did_not_complete_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
