@@ -23,17 +23,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         ValueError: a row is none: no number, too many or too few values, no end of the line.
         csv.Error: as the reader says.
     """
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        if "iteration" not in (reader.fieldnames or ()):
-            raise ValueError("no column iteration")
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"line {reader.line_num} has another number of values than the first")
-            for text in row.values():
-                float(text or 0)
-            yield int(row.pop("iteration")), {name: text for name, text in row.items() if text}
-    if not path.read_bytes().endswith(b"\n"):
+    whole, _, rest = path.read_bytes().decode().rpartition("\n")  # a number that is cut short is another number
+    reader = csv.DictReader(whole.splitlines(), strict=True)
+    if "iteration" not in (reader.fieldnames or ()):
+        raise ValueError("no column iteration")
+    for row in reader:
+        if None in row or None in row.values():
+            raise ValueError(f"line {reader.line_num} has another number of values than the first")
+        for text in row.values():
+            float(text or 0)
+        yield int(row.pop("iteration")), {name: text for name, text in row.items() if text}
+    if rest:
         raise ValueError("its last line has no end")
 
 
