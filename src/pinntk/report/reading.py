@@ -248,7 +248,10 @@ def columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     if not path.exists():
         return found
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        if reader.fieldnames and "iteration" not in reader.fieldnames:
+            raise ValueError("no column iteration")
+        for row in reader:
             for name, value in row.items():
                 if value and name != "iteration":
                     iterations, values = found.setdefault(name, ([], []))
