@@ -20,6 +20,7 @@ import torch
 
 from pinntk.launch.cli import main
 from pinntk.methods import Method
+from pinntk.runs.trained import load
 
 pytest.register_assert_rewrite("jacobians", "made", "training")  # a failed assert of theirs shows its values, too
 
@@ -96,29 +97,43 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return Cli(tmp_path, capsys)
 
 
-def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lambda: None) -> Ended:
-    """Run the command line in a forked child, which has everything imported already.
+class Child:
+    """The command line in a forked child, which has everything imported already.
 
     Args:
         folder: where it runs.
         words: the command line.
         arrange: called in the child first; it may patch what it likes.
-
-    Returns:
-        Exit code (negative: number of the signal that killed it) and the last output.
+        body: runs the words.
+        output: where its output goes, without an ending: ``<output>.out``, ``<output>.err``; relative to the folder.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads of libraries
-        child = os.fork()
-    if child == 0:
+
+    def __init__(
+        self,
+        folder: Path,
+        words: list[str],
+        arrange: Callable[[], object] = lambda: None,
+        body: Callable[[list[str]], int] = main,
+        output: str | Path = "child",
+    ) -> None:
+        self.outputs = [folder / f"{output}.{end}" for end in ("out", "err")]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads of libraries
+            self.pid = os.fork()
+        if self.pid == 0:
+            self._work(folder, words, arrange, body)
+
+    def _work(
+        self, folder: Path, words: list[str], arrange: Callable[[], object], body: Callable[[list[str]], int]
+    ) -> None:
         code = 99
         try:
             os.chdir(folder)
-            for stream, name in ((1, "child.out"), (2, "child.err")):
-                os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
+            for stream, path in enumerate(self.outputs, start=1):
+                os.dup2(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             arrange()
-            code = main(words)
+            code = body(words)
         except SystemExit as error:
             code = int(error.code or 0)
         except BaseException:  # nothing may bring the child back into pytest
@@ -128,10 +143,17 @@ def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lam
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    return Ended(
-        os.waitstatus_to_exitcode(status), (folder / "child.out").read_text(), (folder / "child.err").read_text()
-    )
+
+    def wait(self) -> Ended:
+        """Exit code (negative: number of the signal that killed it) and output."""
+        status = os.waitpid(self.pid, 0)[1]
+        out, err = (path.read_text() for path in self.outputs)
+        return Ended(os.waitstatus_to_exitcode(status), out, err)
+
+
+def in_child(folder: Path, words: list[str], arrange: Callable[[], object] = lambda: None) -> Ended:
+    """Run the command line in a forked child to its end: exit code and output; arguments as of `Child`."""
+    return Child(folder, words, arrange).wait()
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -150,3 +172,17 @@ def assert_same_network(one: Method, other: Method) -> None:
     assert states[0].keys() == states[1].keys()
     for name in states[0]:
         assert torch.equal(states[0][name], states[1][name]), name
+
+
+MAY_DIFFER = {"seconds", "seconds_per_phase", "wall_seconds", "method_figures", "git"}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit, but for the time that it took and the moment at which it was made."""
+    assert_same_network(load(one).method, load(other).method)
+    results = [{k: v for k, v in result_of(folder).items() if k not in MAY_DIFFER} for folder in (one, other)]
+    assert results[0] == results[1]
+    logs = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder)] for folder in (one, other)]
+    assert logs[0] == logs[1]
+    first, second = arrays_of(one / "solution.npz"), arrays_of(other / "solution.npz")
+    np.testing.assert_array_equal(first["prediction"], second["prediction"])

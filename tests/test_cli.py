@@ -144,6 +144,9 @@ BAD = [
     ("seed=1,2", ["seed=1,2", "-m"]),
     ("width=50,37", ["network.width=50,37", "-m"]),
     ("method.steps=${foo}", ["method.steps", "foo"]),
+    ("=5", ["=5: has no key", "allowed: key=value"]),
+    ("-m seed=range(0)", ["seed=range(0): has no values", "allowed: one at least"]),
+    ("--config-dir=nowhere", ["--config-dir=nowhere: is not a folder", "allowed"]),
     ("pde={}", ["pde={}", "would change nothing", "burgers"]),
     ("foo={}", ["foo={}", "unknown key"]),
     # types
@@ -151,6 +154,7 @@ BAD = [
     ("network.depth=true", ["network.depth=true", "whole number"]),
     ("method.steps=1.5", ["method.steps=1.5", "whole number"]),
     ("pde=burgers pde.nu=abc", ["pde.nu=abc", "must be a number"]),
+    ("method.adam.betas=[0.9]", ["method.adam.betas.1", "is missing"]),
     ("overwrite=1", ["overwrite=1", "true or false"]),
     ("checkpoint=5", ["checkpoint=5", "mapping"]),
     ("network.features=3", ["network.features=3", "list"]),

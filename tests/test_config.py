@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import slow_unless
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
@@ -118,6 +119,12 @@ def test_two_budgets_do_not_share_steps() -> None:
     assert steps["smoke"] < steps["laptop"] < steps["paper"]
 
 
-def test_the_version_is_the_packages() -> None:
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    assert tomllib.loads(project.read_text())["project"]["version"] == pinntk.__version__
+def test_the_version_stands_in_one_place() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "pinntk.__version__"}
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    assert citation["version"] == pinntk.__version__  # a document that cannot refer to it
+    released = pinntk.__version__.split(".dev")[0]
+    assert (root / "CHANGELOG.md").read_text().split("\n## ")[1].startswith(released)

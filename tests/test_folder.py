@@ -113,9 +113,12 @@ def test_putting_aside_nothing_leaves_nothing(folder: RunFolder) -> None:
 
 def test_an_unreadable_result_is_named(folder: RunFolder) -> None:
     with folder.locked():
-        (folder.path / "result.json").write_text('{"status": ')
-        with pytest.raises(BadInput, match=r"result\.json cannot be read"):
-            folder.result()
+        others = ["[]", "3", "null", '{"status": null}', '{"status": "completed", "loggers": 3}', "[" * 10**5]
+        others += ['{"status": "completed", "l2re": true}', '{"status": "failed", "callbacks": []}']
+        for text in ('{"status": ', *others):
+            (folder.path / "result.json").write_text(text)
+            with pytest.raises(BadInput, match=r"result\.json cannot be read"):
+                folder.result()
         folder.set_aside()
         assert folder.result() is None
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,33 @@ def test_the_log_of_a_cut_run_is_the_uninterrupted_one(
     assert list(found) == [25, 50, 60]
     assert set(found[25]) == {"loss", "residual", "boundary", "learning_rate", "l2re"}
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda text: b"", []),
+        (lambda text: bytes(len(text)), []),
+        (lambda text: text[:-4], [10, 20, 30]),  # a number cut short is another number, so the last one goes
+        (lambda text: text.replace(b"20,", b"20,x"), [10]),
+        (lambda text: text.replace(b"\n20,", b"\n20,1,2,3,"), [10]),
+        (lambda text: text.replace(b"\n20,", b"\n\xff,"), []),
+    ],
+)
+def test_a_damaged_log_is_put_aside_and_ends_nothing(
+    damage: Callable[[bytes], bytes], kept: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = MetricsCSV(tmp_path)
+    for iteration in (10, 20, 30, 40):
+        first.log_metrics({"loss": iteration / 64}, step=iteration)
+    first.save()
+    damaged = damage((tmp_path / "metrics.csv").read_bytes())
+    (tmp_path / "metrics.csv").write_bytes(damaged)
+    second = MetricsCSV(tmp_path, 40)
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "metrics.csv").read_bytes() == damaged
+    second.log_metrics({"loss": 9.0}, step=50)
+    second.save()
+    assert list(rows(tmp_path)) == [*kept, 50]
+    assert (tmp_path / "metrics.damaged.csv").read_bytes() == damaged
+    second.save()

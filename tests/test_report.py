@@ -156,6 +156,38 @@ def test_a_setting_without_its_config(tmp_path: Path, capsys: pytest.CaptureFixt
         assert f"- burgers, Adam, {name * 12}: {differs}\n" in text
 
 
+@pytest.mark.parametrize("text", ["", "[1]", "seed: [", "a: 1\n\0"])
+def test_a_config_that_cannot_be_read_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    damaged = make_run(root) / "config.yaml"
+    damaged.write_text(text)
+    make_run(root, settings_hash="b" * 12)
+    out, said = report(root, capsys)
+    assert said[1].startswith(f"{damaged}: cannot be read: ")
+    assert f"- burgers, Adam, {'a' * 12}: its config.yaml cannot be read\n" in (out / "table2.md").read_text()
+    assert f"{damaged}: cannot be read" in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["\0\0\0", "iteration,loss\nten,1\n", "a,b\n1,2\n", "iteration,loss\n1,2,3\n"])
+def test_a_log_that_cannot_be_read_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    make_run(root, metrics="iteration,l2re,loss,seconds\n1,0.5,1.0,2.0\n", seed=0)
+    damaged = make_run(root, metrics=text, seed=1) / "metrics.csv"
+    out, said = report(root, capsys)
+    assert said[1].startswith(f"{damaged}: cannot be read: ")
+    assert "2 files" not in said[-1]
+    assert (out / "curves_burgers.png").is_file()
+
+
+def test_a_result_of_another_kind_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "runs"
+    make_run(root, seed=0)
+    folders = [make_run(root, seed=1, l2re="small"), make_run(root, seed=2, method=["adam"]), make_run(root, seed=3)]
+    (folders[2] / "result.json").write_text("[]")
+    _, said = report(root, capsys)
+    assert {line.split(": cannot be read: ")[0] for line in said[1:4]} == {str(folder) for folder in folders}
+
+
 def test_trials_that_did_not_complete_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "runs"
     make_run(root, seed=0, l2re=0.5)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FAST, Cli, arrays_of, assert_same_network, in_child, result_of, rows_of, slow_unless
+from conftest import FAST, Cli, assert_same_network, assert_same_run, in_child, result_of, slow_unless
 from matplotlib.figure import Figure
 
 from pinntk.methods import Method
@@ -41,20 +41,6 @@ METHODS = {
 """For every method a fast run of 40 iterations in blocks of 10, saved after each block, in all its phases."""
 QUICK = ("adam", "gdnd", "pcpinn-applied")
 """One without phases, one with, one with targets; the others, cut inside one process, are in tests of their own."""
-
-
-MAY_DIFFER = {"seconds", "seconds_per_phase", "wall_seconds", "method_figures", "git"}
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Bit for bit, but for the time that it took and the moment at which it was made."""
-    assert_same_network(load(one).method, load(other).method)
-    results = [{k: v for k, v in result_of(folder).items() if k not in MAY_DIFFER} for folder in (one, other)]
-    assert results[0] == results[1]
-    logs = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder)] for folder in (one, other)]
-    assert logs[0] == logs[1]
-    first, second = arrays_of(one / "solution.npz"), arrays_of(other / "solution.npz")
-    np.testing.assert_array_equal(first["prediction"], second["prediction"])
 
 
 @pytest.fixture(scope="module")

@@ -247,7 +247,10 @@ def test_a_corrupted_checkpoint_is_named_and_kept(cli: Cli) -> None:
     (folder / "result.json").unlink()
     checkpoint = folder / "checkpoints" / "last.ckpt"
     whole = checkpoint.read_bytes()
-    for broken in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+    turned = bytearray(whole)
+    weights = max(pinntk.load(folder).method.state_dict().values(), key=torch.numel)
+    turned[whole.index(weights.numpy().tobytes())] ^= 64  # reads as another number, unless check sums are looked at
+    for broken in (whole[: len(whole) // 2], b"", b"not a checkpoint", bytes(turned)):
         checkpoint.write_bytes(broken)
         ended = cli(*FAST)
         assert ended.code == 2

@@ -113,6 +113,14 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "cannot be read" in " ".join(last)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"iteration": "ten", "total_iterations": [], "loss": "1"}'])
+def test_progress_of_another_kind_is_none(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (make_run(tmp_path, ended=False) / "progress.json").write_text(text)
+    *_, last = shown(tmp_path, capsys)
+    assert last[0] == "interrupted"
+    assert "ten" not in last
+
+
 @pytest.mark.parametrize(
     ("words", "named"), [(["nowhere"], "nowhere"), (["."], "no runs"), ([], "runs"), ([".", "-x"], "-x")]
 )

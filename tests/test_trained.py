@@ -65,8 +65,11 @@ def test_load_names_what_is_missing(tmp_path: Path) -> None:
         pinntk.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").write_text("")
-    with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
-        pinntk.load(tmp_path)
+    for text in ("seed: [", "", "[1]", "{}"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"config\.yaml cannot be read") as caught:
+            pinntk.load(tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_starting_from_another_run(cli: Cli) -> None:

@@ -10,7 +10,7 @@ from pinntk.common.moved import find_moved
 if TYPE_CHECKING:
     from pinntk.runs.trained import TrainedRun
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["__version__", "load"]
 
 find_moved()

@@ -124,6 +124,8 @@ def _start(words: list[str]) -> int:
     # Hydra cannot read overrides on both sides of a flag; each word is one or the other.
     flags = [word for word in words if "=" not in word or word.startswith("-")]
     options = _flags(flags)
+    if options.config_dir and not Path(options.config_dir).is_dir():
+        raise BadInput(f"--config-dir={options.config_dir}: is not a folder; allowed: one with files as conf/ has them")
     folders = (conf, Path(options.config_dir)) if options.config_dir else (conf,)
     choices = groups(*folders)
     changes = overrides.rewrite([*options.overrides, *(w for w in words if w not in flags)], choices)

@@ -136,8 +136,12 @@ def check(words: Sequence[str], choices: Choices, *, sweep: bool) -> None:
     messages = []
     for word, override in zip(words, parse(words), strict=True):
         key = override.key_or_group
-        if override.is_sweep_override() and not sweep:
+        if not key:
+            messages.append(f"{word}: has no key; allowed: key=value, such as pde=heat2d seed=3 method.steps=500")
+        elif override.is_sweep_override() and not sweep:
             messages.append(f"{word}: several values need a sweep (-m); a list is written {key}=[...]")
+        elif override.is_discrete_sweep() and not values(override):
+            messages.append(f"{word}: has no values; allowed: one at least, as in seed=range(3) or seed=0,1")
         elif key in choices and override.value() == {}:
             messages.append(f"{word}: would change nothing; {allowed('', choices[key])}, or keys in the braces")
         elif key in choices and names_choices(override):

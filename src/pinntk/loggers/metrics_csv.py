@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
 from pinntk.common.files import write_atomically
+
+DAMAGED = "metrics.damaged.csv"
+"""Where a file goes that cannot be read, before another one is written."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Iteration and values, as text, of each row of a metrics.csv.
+
+    Raises:
+        ValueError: a row is none: no number, too many or too few values, no end of the line.
+        csv.Error: as the reader says.
+    """
+    whole, _, rest = path.read_bytes().decode().rpartition("\n")  # a number that is cut short is another number
+    reader = csv.DictReader(whole.splitlines(), strict=True)
+    if "iteration" not in (reader.fieldnames or ()):
+        raise ValueError("no column iteration")
+    for row in reader:
+        if None in row or None in row.values():
+            raise ValueError(f"line {reader.line_num} has another number of values than the first")
+        for text in row.values():
+            float(text or 0)
+        yield int(row.pop("iteration")), {name: text for name, text in row.items() if text}
+    if rest:
+        raise ValueError("its last line has no end")
 
 
 class MetricsCSV(Logger):
@@ -29,11 +54,22 @@ class MetricsCSV(Logger):
         self.path = Path(folder) / "metrics.csv"
         self.columns: list[str] = ["iteration"]
         self.rows: dict[int, dict[str, Any]] = {}
+        self._damaged = False
         if resumed_at and self.path.exists():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["iteration"]) <= resumed_at:
-                        self._add(int(row["iteration"]), {k: v for k, v in row.items() if k != "iteration" and v})
+            try:
+                self._read(resumed_at)
+            except (OSError, ValueError, csv.Error) as error:  # a log is no reason to end a training
+                self._damaged = True
+                print(
+                    f"{self.path}: cannot be read ({str(error) or error!r}); what could is kept, the file put aside as"
+                    f" {DAMAGED}",
+                    file=sys.stderr,
+                )
+
+    def _read(self, resumed_at: int) -> None:
+        for iteration, row in read_rows(self.path):
+            if iteration <= resumed_at:
+                self._add(iteration, row)
 
     @property
     def name(self) -> str:
@@ -55,6 +91,9 @@ class MetricsCSV(Logger):
 
     def save(self) -> None:
         """Write what has been logged so far. Lightning calls it with every checkpoint's logging step and at the end."""
+        if self._damaged:
+            self.path.rename(self.path.with_name(DAMAGED))
+            self._damaged = False
         write_atomically(self.path, self._write)
 
     def _write(self, path: Path) -> None:

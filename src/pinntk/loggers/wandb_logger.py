@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pydantic import ValidationError
 
 from pinntk.common.files import write_atomically
 from pinntk.loggers.dashboard import Dashboard, identity, row
+
+try:
+    import wandb
+except ImportError as error:
+    raise ImportError("W&B is not installed: pip install 'pinntk[wandb]'") from error
 
 ID = "wandb_id.txt"
 """In the run folder: the id of its W&B run, so that a resumed run goes on in the same one."""

@@ -16,7 +16,7 @@ import yaml
 
 from pinntk.common.arrays import Array
 from pinntk.common.errors import BadInput
-from pinntk.runs.folder import CONFIG, RESULT
+from pinntk.runs.folder import CONFIG, RESULT, checked_result
 
 STATUSES = ("completed", "failed", "interrupted", "unfinished")
 """The last: no result.json yet; the run is at work, or was killed."""
@@ -35,6 +35,10 @@ NO_SETTING = {
 """Keys of config.yaml that are not in the settings hash, or are there under other keys."""
 SOLVED = " solved"
 """Ends the name of a column of runs whose network was fitted to the solution of the discrete system."""
+NAMING = ("pde", "pde_parameters", "method", "width", "budget", "seed", "settings_hash")
+"""Keys of result.json that say which run it is."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""What a file that is damaged, or not ours, may cause."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -92,15 +96,36 @@ class Run:
         """Whether the problem has a solution to measure an error against; results of older versions all have one."""
         return bool(self.result.get("reference_known", True))
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        """What is in config.yaml; empty where there is none."""
-        return _config(self.folder)
+        """What is in config.yaml; empty where there is none that can be read."""
+        return self._config[0]
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each of config.yaml and metrics.csv that cannot be read, as far as somebody has asked for them."""
+        asked = [vars(self)[name][1] for name in ("_config", "_columns") if name in vars(self)]
+        return [line for line in asked if line]
 
     @cached_property
+    def _config(self) -> tuple[dict[str, Any], str]:
+        try:
+            return _config(self.folder), ""
+        except DAMAGED as error:
+            return {}, f"{self.folder / CONFIG}: cannot be read: {str(error) or error!r}".splitlines()[0]
+
+    @property
     def columns(self) -> dict[str, tuple[list[int], list[float]]]:
-        """Of metrics.csv: iterations and values, by name; empty where there is none."""
-        return columns(self.folder / "metrics.csv")
+        """Of metrics.csv: iterations and values, by name; empty where there is none that can be read."""
+        return self._columns[0]
+
+    @cached_property
+    def _columns(self) -> tuple[dict[str, tuple[list[int], list[float]]], str]:
+        path = self.folder / "metrics.csv"
+        try:
+            return columns(path), ""
+        except (*DAMAGED, csv.Error) as error:
+            return {}, f"{path}: cannot be read: {str(error) or error!r}".splitlines()[0]
 
     def arrays(self, name: str) -> dict[str, Array]:
         """What an .npz file of the folder holds."""
@@ -140,7 +165,8 @@ def differences(settings: Iterable[Mapping[str, str]], limit: int = 200) -> list
         limit: characters after which a text is cut.
     """
     every = list(settings)
-    keys = sorted({key for one in every for key in one if any(other.get(key) != one[key] for other in every)})
+    known = sorted({key for one in every for key in one})
+    keys = [key for key in known if len({one.get(key) for one in every}) > 1]
     texts = [", ".join(f"{key}={one[key]}" for key in keys if key in one) for one in every]
     return [text if len(text) <= limit else f"{text[:limit]} …" for text in texts]
 
@@ -173,7 +199,7 @@ def find_runs(root: Path) -> tuple[list[Run], list[str]]:
             continue
         try:
             runs.append(read_run(path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except DAMAGED as error:
             problems.append(f"{path}: cannot be read: {str(error) or error!r}".splitlines()[0])
     if not runs:
         unreadable = f" ({'; '.join(problems)})" if problems else ""
@@ -185,9 +211,11 @@ def read_run(folder: Path) -> Run:
     """Read one run folder: its result.json, or, before there is one, its config.yaml and its path."""
     path = folder / RESULT
     if path.exists():
-        result = json.loads(path.read_text())
+        result = checked_result(json.loads(path.read_text()))
         if result["status"] not in STATUSES:
             raise ValueError(f"status {result['status']!r} in {RESULT}")
+        if lacking := [key for key in NAMING if result[key] is None]:
+            raise ValueError(f"{', '.join(lacking)}: null in {RESULT}")
         pde, parameters, method = result["pde"], result["pde_parameters"], result["method"]
         width, depth = int(result["width"]), int(result.get("depth") or 0)
         budget, seed, settings_hash = str(result["budget"]), int(result["seed"]), str(result["settings_hash"])
@@ -208,6 +236,9 @@ def _config(folder: Path) -> dict[str, Any]:
     content = yaml.load(path.read_text(), Loader=LOADER)
     if not isinstance(content, dict):
         raise ValueError(f"{CONFIG} is not a mapping")
+    for key in ("pde", "method", "network", "callbacks"):
+        if not isinstance(content.get(key) or {}, dict):
+            raise ValueError(f"{key} in {CONFIG} is not a mapping")
     return content
 
 
@@ -217,7 +248,10 @@ def columns(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     if not path.exists():
         return found
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        if reader.fieldnames and "iteration" not in reader.fieldnames:
+            raise ValueError("no column iteration")
+        for row in reader:
             for name, value in row.items():
                 if value and name != "iteration":
                     iterations, values = found.setdefault(name, ([], []))

@@ -137,7 +137,7 @@ def look(run: Run, now: float) -> Line:
     iteration, total = progress.get("iteration"), progress.get("total_iterations")
     left = None
     if running and progress.get("seconds_left") is not None:
-        left = max(0.0, progress["seconds_left"] - max(0.0, now - progress["written"]))
+        left = max(0.0, progress["seconds_left"] - max(0.0, now - (progress.get("written") or now)))
     state, known = "running" if running else "interrupted", bool(progress.get("reference_known", True))
     error, loss, fresh = (progress.get(key) for key in ("l2re", "loss", "fresh_loss"))
     return Line(state, run, iteration, total, error, loss, fresh, known, seconds, left, None)
@@ -148,7 +148,9 @@ def _progress(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / PROGRESS).read_text())
     except (OSError, ValueError):  # the run has not got so far
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: value for key, value in found.items() if value is None or isinstance(value, int | float)}
 
 
 def table(root: Path, height: int | None = None) -> str:

@@ -194,11 +194,12 @@ def make_table(runs: Iterable[Run]) -> Table:
         notes.append(f"{copies} folders hold a trial (same settings, same seed) that another folder has: counted once.")
     others = sorted({run.column for run in trials} - METHODS.keys())
     methods = (*METHODS, *others)
-    titles = dict.fromkeys([*(row.title for row in TABLE_2), *sorted({title_of(run) for run in trials})])
+    of_title: dict[str, list[Run]] = {}
+    for run in trials:
+        of_title.setdefault(title_of(run), []).append(run)
+    titles = dict.fromkeys([*(row.title for row in TABLE_2), *sorted(of_title)])
     by_title = {row.title: row for row in TABLE_2}
-    rows = [
-        _row(title, by_title.get(title), methods, [run for run in trials if title_of(run) == title]) for title in titles
-    ]
+    rows = [_row(title, by_title.get(title), methods, of_title.get(title, [])) for title in titles]
     return Table(methods, tuple(rows), tuple(notes))
 
 
@@ -217,10 +218,11 @@ def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
     settings = {name: group[0].settings().items() for name, group in groups.items() if group[0].config}
     known = [{key: value for key, value in one if key not in named} for one in settings.values()]
     differs = dict(zip(settings, differences(known), strict=True))
-    unknown = "its config.yaml is not there" if len(groups) > 1 else ""
     made = []
     for name, group in groups.items():
         first = group[0]
+        unknown = f"its config.yaml {'cannot be read' if first.problems else 'is not there'}"
+        differing = differs.get(name, unknown if len(groups) > 1 else "")
         ordered = tuple(sorted(group, key=lambda run: run.seed))
-        made.append(Setting(name, first.width, first.depth, first.budget, differs.get(name, unknown), ordered))
+        made.append(Setting(name, first.width, first.depth, first.budget, differing, ordered))
     return tuple(sorted(made, key=lambda s: (s.lowest is None, s.lowest or 0.0, s.settings_hash)))

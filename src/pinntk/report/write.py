@@ -36,6 +36,7 @@ def write_report(root: Path, out: Path, document: Path | None = None) -> list[st
     runs, problems = find_runs(root)
     table = make_table(runs)
     drawn = pictures(runs, table, problems.append)
+    problems += [line for run in runs for line in run.problems]
     files: dict[str, bytes] = {
         "table2.md": markdown(table).encode(),
         "table2.csv": comma_separated(table).encode(),

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from pinntk.common.errors import BadInput, no_room
+from pinntk.common.errors import BadInput, no_room, show
 from pinntk.common.files import remove_unfinished, write_atomically, write_json
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
@@ -27,6 +27,33 @@ PROGRESS = "progress.json"
 LOCK = ".lock"
 MOVES_OPEN_FILES = os.name != "nt"
 """Windows renames no folder in which a file is open, such as the lock."""
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("status", "pde", "method", "budget", "settings_hash"), (str,)),
+    **dict.fromkeys(("width", "depth", "seed", "steps"), (int,)),
+    **dict.fromkeys(("l2re", "l2re_at_lowest_loss", "loss", "fresh_loss", "seconds", "wall_seconds"), (int, float)),
+    **dict.fromkeys(("pde_parameters", "method_figures", "terms", "l2re_by_field", "estimates"), (dict,)),
+    **dict.fromkeys(("alarms", "callbacks", "fingerprint", "versions"), (dict,)),
+    "loggers": (list,),
+    "reference_known": (bool,),
+}
+"""What the keys of result.json hold, where they are there and not null."""
+
+
+def checked_result(content: Any) -> dict[str, Any]:
+    """The content of a result.json, which may be anybody's.
+
+    Raises:
+        ValueError: it is no mapping with a status, or a key holds something of another kind.
+    """
+    if not isinstance(content, dict) or content.get("status") is None:
+        raise ValueError("no mapping with a status")
+    for key, kinds in KINDS.items():
+        value = content.get(key)
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ValueError(f"{key}={show(value)[:80]}")
+    return content
 
 
 class FolderInUse(RuntimeError):
@@ -135,12 +162,9 @@ class RunFolder:
         if not os.path.exists(path):
             return None
         try:
-            content = json.loads(path.read_text())
-            content["status"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return checked_result(json.loads(path.read_text()))
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInput(f"{path} cannot be read ({error!r}); overwrite=true puts this run aside") from error
-        assert isinstance(content, dict)
-        return content
 
     def set_aside(self) -> None:
         """Empty the folder for a new run. A finished one is kept as ``seed<k>.previous`` until the new one completes.

@@ -32,7 +32,7 @@ from pinntk.runs import room
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.elsewhere import trained_elsewhere
 from pinntk.runs.finished import News, news, plot_missing, take_up
-from pinntk.runs.folder import CONFIG, PROGRESS, FolderInUse, RunFolder, write_yaml
+from pinntk.runs.folder import CONFIG, PROGRESS, RESULT, FolderInUse, RunFolder, write_yaml
 from pinntk.runs.record import describe, last_lines
 from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
@@ -128,14 +128,19 @@ def _report(settings: RunSettings, folder: RunFolder, result: dict[str, Any], wa
     if edited := _edits(settings, result.get("fingerprint")):
         say(f"accepted: a result {edited}")
     if result["status"] == "completed":
+        try:
+            lines = last_lines(result, settings.pde, folder.path)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # a damaged file may lack anything
+            text = f"{folder.path / RESULT} cannot be read ({error!r}); overwrite=true puts this run aside"
+            raise BadInput(text) from error
         for line in wanted.refused:
             say(line)
         plot_missing(settings, folder)
         say("finished before and not run again (overwrite=true trains anew)")
-        say(last_lines(result, settings.pde, folder.path))
+        say(lines)
         return 0
     again = "retry_failed=true or overwrite=true trains anew"
-    say(f"failed before and not run again ({again}): {result['reason']}: {folder.path}")
+    say(f"failed before and not run again ({again}): {result.get('reason')}: {folder.path}")
     return 1
 
 

@@ -158,7 +158,8 @@ def load(path: str | os.PathLike[str]) -> TrainedRun:
     try:
         settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
-        raise ValueError(f"{folder.path / CONFIG} cannot be read: {error}") from error
+        text = "; ".join(str(error).splitlines()[:3])
+        raise ValueError(f"{folder.path / CONFIG} cannot be read: {text}") from error
     method = settings.build()
     try:
         checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")

@@ -75,7 +75,7 @@ def _path(location: Sequence[int | str], values: Any, *, missing: bool) -> list[
     path: list[int | str] = []
     for i, step in enumerate(location):
         inside = isinstance(values, Mapping) and step in values
-        inside = inside or (isinstance(values, list) and isinstance(step, int))
+        inside = inside or (isinstance(values, list) and isinstance(step, int) and step < len(values))
         if inside:
             values = values[step]
         if inside or (missing and i == len(location) - 1):
