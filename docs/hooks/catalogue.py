@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from pinntk.report.reading import find_runs
-from pinntk.report.table import Row, Setting, make_table, method_title
+from pinntk.report.table import Cell, Row, make_table, method_title
+from pinntk.report.text import number
 from pinntk.runs.published import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -69,27 +70,28 @@ def problem_page(name: str) -> str:
     """A problem: its docstring, terms, domain, settings, and what was measured on it."""
     cls: Any = class_of("pde", name)
     pde = cls()
-    box = " × ".join(f"{c} ∈ [{a:g}, {b:g}]" for c, a, b in zip(pde.coordinates, pde.lower, pde.upper, strict=True))
-    terms = [[f"`{t.name}`", t.where, "L_r" if t.equation else "L_b", code(t.derivatives)] for t in pde.terms()]
-    facts = [
-        ["fields", code(pde.fields)],
-        ["domain", box + (f", in it {type(pde.shape).__name__}" if getattr(pde, "shape", None) else "")],
-        ["error measured at", f"{len(pde.evaluation_points()):,} points"],
-        ["discrete form, for the `pcpinn` methods", "yes" if pde.Discretization else "no"],
-    ]
+    sides = zip(pde.coordinates, pde.lower, pde.upper, strict=True)
+    box = " × ".join(f"{c} ∈ [{a:g}, {b:g}]" for c, a, b in sides).replace("-", "−")
+    terms = [[f"`{t.name}`", t.where, "$\\mathcal{L}_r$" if t.equation else "$\\mathcal{L}_b$", code(t.derivatives)] for t in pde.terms()]
+    facts = {
+        "fields": code(pde.fields),
+        "domain": box + (f", in it {type(pde.shape).__name__}" if getattr(pde, "shape", None) else ""),
+        "error measured at": f"{len(pde.evaluation_points()):,} points",
+        "discrete form, for the `pcpinn` methods": "yes" if pde.Discretization else "no",
+    }
     measured = [
-        [f"[`{method.split()[0]}`](../methods/{method.split()[0]}.md){method.removeprefix(method.split()[0])}"] + figures
+        [f"[`{method.split()[0]}`](../methods/{method.split()[0]}.md){form}", *figures]
         for row in rows()
         if row.pde == name
         for method, cell in row.cells.items()
-        for figures in results(row, cell.settings, cell.published)
+        for form, figures in results(cell)
     ]
     return "\n".join(
         [
             f"# {name}\n\n`pde={name}`\n{DOCSTRING.format(target('pde', name))}",
             "## What a run minimises\n",
             table(["term", "region", "loss", "what it needs"], terms),
-            table(["", ""], facts),
+            "\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n",
             settings_block("pde", name),
             measured_block("method", measured),
         ]
@@ -102,11 +104,11 @@ def method_page(name: str) -> str:
     module = ast.parse(Path(importlib.import_module(path.rpartition(".")[0]).__file__ or "").read_text())
     tuned = sorted((CONF / "tuned" / name).glob("*/*.yaml"))
     measured = [
-        [f"[{row.title}](../problems/{row.pde}.md){method.removeprefix(name)}"] + figures
+        [f"[{row.title}](../problems/{row.pde}.md){form}", *figures]
         for row in rows()
         for method, cell in row.cells.items()
         if method.split()[0] == name
-        for figures in results(row, cell.settings, cell.published)
+        for form, figures in results(cell)
     ]
     steps = {b.stem: yaml.safe_load(b.read_text())["budget"]["steps"].get(name) for b in (CONF / "budget").glob("*")}
     return "\n".join(
@@ -148,34 +150,34 @@ def paragraphs(docstring: str) -> str:
 def measured_block(first: str, lines: list[list[str]]) -> str:
     if not lines:
         return "## Measured\n\nNo run is recorded.\n"
-    head = [first, "median L2RE", "lowest", "trials", "published", "training (s)", "budget", "width", "runs", "settings"]
+    head = [first, "median L2RE", "lowest", "trials", "published", "seconds", "budget", "layers", "runs", "settings"]
     said = (
         "One line for each setting; trials differ in the seed alone. Published: the paper's figure for the method."
-        " Seconds are the median over the trials, on the machine that the runs' page names.\n"
+        " Seconds of training are the median over the trials, on the machine that the runs' page names.\n"
     )
     return f"## Measured\n\n{said}\n{table(head, lines)}"
 
 
-def results(row: Row, settings: tuple[Setting, ...], published: float | None) -> Iterator[list[str]]:
-    """A line for each setting that was run, without its first cell; the lowest median first."""
-    for setting in sorted(settings, key=lambda s: (s.median is None, s.median or 0.0)):
+def results(cell: Cell) -> Iterator[tuple[str, list[str]]]:
+    """What tells a setting's name from others', and its figures; the lowest median first."""
+    for setting in sorted(cell.settings, key=lambda s: (s.median is None, s.median or 0.0)):
         seconds = sorted(float(run.result["seconds"]) for run in setting.runs if run.result.get("seconds"))
         folders = sorted({run.folder.relative_to(ROOT).parts[1] for run in setting.runs})
-        yield [
-            number(setting.median) + (", hard conditions" if setting.hard else ""),
-            number(setting.lowest),
-            f"{setting.trials}" + (f", {setting.failed} failed" if setting.failed else ""),
-            number(published),
-            f"{seconds[len(seconds) // 2]:.0f}" if seconds else "–",
-            setting.budget,
-            f"{setting.depth} × {setting.width}",
-            ", ".join(f"[{name}](../results/{name}/README.md)" for name in folders),
-            f"`{setting.settings_hash}`",
-        ]
-
-
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1e}"
+        form = (setting.runs[0].result.get("method_figures") or {}).get("form")
+        yield (
+            (f", {form}" if form else "") + (", hard conditions" if setting.hard else ""),
+            [
+                number(setting.median),
+                number(setting.lowest),
+                f"{setting.trials}" + (f", {setting.failed} failed" if setting.failed else ""),
+                number(cell.published),
+                f"{seconds[len(seconds) // 2]:.0f}" if seconds else "–",
+                setting.budget,
+                f"{setting.depth} × {setting.width}",
+                ", ".join(f"[{name}](../results/{name}/README.md)" for name in folders),
+                f"`{setting.settings_hash}`",
+            ],
+        )
 
 
 def callbacks_page() -> str:

@@ -8,6 +8,8 @@ import re
 from latex2mathml.converter import convert
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+PRIMED = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>&#x02032;</mi></msup>")
+"""A letter with a prime: the sign is small and high as it is, and hardly to be seen as an exponent."""
 
 
 def as_mathml(page: str) -> str:
@@ -21,7 +23,7 @@ def as_mathml(page: str) -> str:
         tag, kind, latex = match.groups()
         latex = html.unescape(latex).strip()
         display = "inline" if kind == "(" else "block"
-        shown = convert(latex, display=display)
+        shown = PRIMED.sub(r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>', convert(latex, display=display))
         return f'<{tag} class="formula" title="{html.escape(latex, quote=True)}">{shown}</{tag}>'
 
     return FORMULA.sub(made, page)

@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^)\s#]+)?(#[^)\s]*)?\)")
 INCLUDE = re.compile(r"^<!-- include (\S+) (?:(##+ .+)|\"(.*)\" \"(.*)\") -->$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"<td.*?</td>", re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.=\"-])\d+(?:\.\d+)?e[-+]\d+")
 FOUND = ["results/*/*.md", "benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 ORIGINS: dict[str, str] = {}
 """Where the Markdown of a page of the site stands in the repository; pages that are made have none."""
@@ -144,4 +146,6 @@ def turned(markdown: str, origin: str, uri: str) -> str:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return formulas.as_mathml(html).replace("<p>Example::</p>", "<p>Example:</p>")
+    """Formulas, and what Markdown has no sign for: a number like 1e-3 in a table is not broken at its minus."""
+    html = formulas.as_mathml(html).replace("<p>Example::</p>", "<p>Example:</p>")
+    return CELL.sub(lambda cell: NUMBER.sub(r'<span class="number">\g<0></span>', cell[0]), html)
