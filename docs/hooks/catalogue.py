@@ -1,4 +1,4 @@
-"""The pages of problems, methods and callbacks, made from conf/, the classes that it names, and the runs in results/."""
+"""The pages of problems, methods and callbacks, made of conf/, the classes that it names, and the runs in results/."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from pinntk.report.reading import find_runs
-from pinntk.report.table import Cell, Row, make_table, method_title
+from pinntk.report.reading import SOLVED, find_runs
+from pinntk.report.table import Cell, Row, make_table
 from pinntk.report.text import number
 from pinntk.runs.published import METHODS
 
@@ -62,8 +62,9 @@ def settings_block(group: str, name: str) -> str:
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *escaped]) + "\n"
+    for cell in sum(lines, head):  # in code Markdown takes it for what it is
+        assert "|" not in re.sub(r"(`+).*?\1", "", cell), f"{cell}: a | outside of code"
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines]) + "\n"
 
 
 def problem_page(name: str) -> str:
@@ -72,7 +73,10 @@ def problem_page(name: str) -> str:
     pde = cls()
     sides = zip(pde.coordinates, pde.lower, pde.upper, strict=True)
     box = " × ".join(f"{c} ∈ [{a:g}, {b:g}]" for c, a, b in sides).replace("-", "−")
-    terms = [[f"`{t.name}`", t.where, "$\\mathcal{L}_r$" if t.equation else "$\\mathcal{L}_b$", code(t.derivatives)] for t in pde.terms()]
+    terms = [
+        [f"`{t.name}`", t.where, "$\\mathcal{L}_r$" if t.equation else "$\\mathcal{L}_b$", code(t.derivatives)]
+        for t in pde.terms()
+    ]
     facts = {
         "fields": code(pde.fields),
         "domain": box + (f", in it {type(pde.shape).__name__}" if getattr(pde, "shape", None) else ""),
@@ -153,7 +157,7 @@ def measured_block(first: str, lines: list[list[str]]) -> str:
     head = [first, "median L2RE", "lowest", "trials", "published", "seconds", "budget", "layers", "runs", "settings"]
     said = (
         "One line for each setting; trials differ in the seed alone. Published: the paper's figure for the method."
-        " Seconds of training are the median over the trials, on the machine that the runs' page names.\n"
+        " Seconds of training are their median. What else is to be known of runs, the machine first, is on their page.\n"
     )
     return f"## Measured\n\n{said}\n{table(head, lines)}"
 
@@ -197,10 +201,13 @@ def index_page(group: str) -> str:
         first = (class_of(group, name).__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip().removesuffix("::")
         lines.append([f"[`{name}`]({name}.md)", " ".join(first.split()), best(group, name)])
     if group == "pde":
-        head, title = ["`pde=`", "equation", "lowest median L2RE, of"], "Problems"
-    else:
-        head, title = ["`method=`", "what it is", "problems it was run on"], "Methods"
-    return f"# {title}\n\n<!-- above the table -->\n\n{table(head, lines)}\n<!-- below the table -->\n"
+        head = ["`pde=`", "equation", "lowest median L2RE of a training, without fits to a discrete solution"]
+        above = '<!-- include README.md "L2RE is" "**adam**:" -->'
+        below = '<!-- include README.md "| pde | grid" "## The kernel" -->'
+        return f"# Problems\n\n{above}\n\n{table(head, lines)}\n## Discrete forms\n\n{below}\n"
+    head = ["`method=`", "what it is", "problems it was run on"]
+    below = '<!-- include README.md "**adam**:" "| pde | grid" -->'
+    return f"# Methods\n\n{table(head, lines)}\n{below}\n"
 
 
 def best(group: str, name: str) -> str:
@@ -212,9 +219,9 @@ def best(group: str, name: str) -> str:
         for row in rows()
         if row.pde == name
         for method, cell in row.cells.items()
-        if cell.median is not None
+        if cell.median is not None and not method.endswith(SOLVED)
     ]
-    return "–" if not known else f"{number(min(known)[0])}, {method_title(min(known)[1])}"
+    return "–" if not known else f"{number(min(known)[0])}, `{min(known)[1]}`"
 
 
 def pages() -> dict[str, str]:

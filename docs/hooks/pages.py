@@ -39,7 +39,7 @@ def place(path: str) -> str:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Lists of pages in the places that mkdocs.yml leaves for them."""
-    lists = {
+    lists: dict[str, list[Any]] = {
         "<problems>": [f"problems/{name}.md" for name in catalogue.names("pde")],
         "<methods>": [f"methods/{name}.md" for name in catalogue.names("method")],
         "<results>": [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("results/*/*.md"))],
@@ -53,7 +53,9 @@ def filled(nav: Any, lists: dict[str, list[Any]]) -> Any:
     if isinstance(nav, dict):
         return {key: filled(value, lists) for key, value in nav.items()}
     if isinstance(nav, list):
-        return [entry for one in nav for entry in (lists.get(one, [one]) if isinstance(one, str) else [filled(one, lists)])]
+        return [
+            entry for one in nav for entry in (lists.get(one, [one]) if isinstance(one, str) else [filled(one, lists)])
+        ]
     return nav
 
 
