@@ -157,7 +157,7 @@ def measured_block(first: str, lines: list[list[str]]) -> str:
     head = [first, "median L2RE", "lowest", "trials", "published", "seconds", "budget", "layers", "runs", "settings"]
     said = (
         "One line for each setting; trials differ in the seed alone. Published: the paper's figure for the method."
-        " Seconds of training are their median. What else is to be known of runs, the machine first, is on their page.\n"
+        " Seconds of training are their median. The runs' page says what else is to be known, the machine first.\n"
     )
     return f"## Measured\n\n{said}\n{table(head, lines)}"
 
