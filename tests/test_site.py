@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(900)  # the site takes half a minute on an idle machine
 
 
 def test_every_section_of_the_readme_has_its_place() -> None:
@@ -51,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # of the theme, about what comes after mkdocs
-    ended = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=280, check=False)
+    ended = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=850, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "WARNING" not in ended.stderr
     return folder
