@@ -187,9 +187,17 @@ def workplace(folder: Path) -> None:
 def run(command: Command, folder: Path, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     """Run it in such a folder; the exit code is 124 where it takes longer."""
     environment = {**os.environ, "PYTHON": sys.executable, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    options = {"cwd": folder, "env": environment, "stdin": subprocess.DEVNULL, "text": True}
     try:
-        return subprocess.run(command.small, capture_output=True, timeout=seconds, check=False, **options)
+        return subprocess.run(
+            command.small,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(error.cmd, 124, "", f"not finished after {seconds:g} s")
 

@@ -201,10 +201,11 @@ def index_page(group: str) -> str:
         first = (class_of(group, name).__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip().removesuffix("::")
         lines.append([f"[`{name}`]({name}.md)", " ".join(first.split()), best(group, name)])
     if group == "pde":
-        head = ["`pde=`", "equation", "lowest median L2RE of a training, without fits to a discrete solution"]
+        head = ["`pde=`", "equation", "lowest median L2RE"]
         above = '<!-- include README.md "L2RE is" "**adam**:" -->'
+        said = "The medians are over trials of one setting, with the method beside them; fits to a discrete solution apart."
         below = '<!-- include README.md "| pde | grid" "## The kernel" -->'
-        return f"# Problems\n\n{above}\n\n{table(head, lines)}\n## Discrete forms\n\n{below}\n"
+        return f"# Problems\n\n{above}\n\n{said}\n\n{table(head, lines)}\n## Discrete forms\n\n{below}\n"
     head = ["`method=`", "what it is", "problems it was run on"]
     below = '<!-- include README.md "**adam**:" "| pde | grid" -->'
     return f"# Methods\n\n{table(head, lines)}\n{below}\n"

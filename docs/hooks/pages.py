@@ -148,6 +148,6 @@ def turned(markdown: str, origin: str, uri: str) -> str:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas, and what Markdown has no sign for: a number like 1e-3 in a table is not broken at its minus."""
-    html = formulas.as_mathml(html).replace("<p>Example::</p>", "<p>Example:</p>")
+    """Formulas, docstrings' double colons, and what Markdown has no sign for: a number like 1e-3 in a table is not broken at its minus."""
+    html = formulas.as_mathml(html).replace("::</p>", ":</p>")
     return CELL.sub(lambda cell: NUMBER.sub(r'<span class="number">\g<0></span>', cell[0]), html)
