@@ -148,6 +148,6 @@ def turned(markdown: str, origin: str, uri: str) -> str:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas, docstrings' double colons, and what Markdown has no sign for: a number like 1e-3 in a table is not broken at its minus."""
+    """Formulas; no double colons of docstrings; in tables no line that breaks at the minus of a number like 1e-3."""
     html = formulas.as_mathml(html).replace("::</p>", ":</p>")
     return CELL.sub(lambda cell: NUMBER.sub(r'<span class="number">\g<0></span>', cell[0]), html)
