@@ -203,7 +203,7 @@ def index_page(group: str) -> str:
     if group == "pde":
         head = ["`pde=`", "equation", "lowest median L2RE"]
         above = '<!-- include README.md "L2RE is" "**adam**:" -->'
-        said = "Medians are over trials of one setting, its method beside them; fits to a discrete solution are left out."
+        said = "Medians are over trials of one setting, its method beside them; without fits to a discrete solution."
         below = '<!-- include README.md "| pde | grid" "## The kernel" -->'
         return f"# Problems\n\n{above}\n\n{said}\n\n{table(head, lines)}\n## Discrete forms\n\n{below}\n"
     head = ["`method=`", "what it is", "problems it was run on"]
