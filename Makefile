@@ -2,6 +2,7 @@
 # make test      the tests but the slow ones, by two workers; make test TEST_ARGS="tests/test_ntk.py" takes any option of pytest
 # make test-all  all tests
 # make lint      style and types
+# make docs      the documentation site, into build/site
 # make install   what a run needs: the environment VENV, made with PYTHON
 # make tools     what tests and lint need besides; they install it themselves
 PYTHON = python3
@@ -17,7 +18,7 @@ pip = $(python) -m pip install --disable-pip-version-check --no-compile
 installed = $(VENV)/.installed
 tools = $(VENV)/.tools
 
-.PHONY: install tools run test test-all lint clean
+.PHONY: install tools run test test-all lint docs clean
 
 install: $(installed)
 
@@ -51,6 +52,9 @@ lint: tools
 	mkdir -p build/mypy/pinntk
 	ln -sfn ../../../callbacks build/mypy/pinntk/callbacks
 	$(python) -m mypy
+
+docs: tools
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict
 
 # Not runs/: results are yours to delete.
 clean:
