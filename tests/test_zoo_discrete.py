@@ -101,7 +101,8 @@ def acceleration(pde: PDE, v: Array, space: str) -> Array:
 
 
 def looped(case: str, problem: DiscreteProblem, u: Array) -> Array:
-    pde, settings = PDES[case.split()[0]], problem.settings
+    pde = PDES[case.split()[0]]
+    settings: Any = problem.settings
     space = settings.space
     if isinstance(pde, EvolvingPDE):
         dt, rows = 1 / settings.time_steps, np.empty_like(u)
@@ -196,7 +197,7 @@ def error(name: str, **settings: Any) -> float:
 
 
 def orders(errors: list[float]) -> list[float]:
-    return np.log2(np.divide(errors[:-1], errors[1:])).tolist()
+    return [float(order) for order in np.log2(np.divide(errors[:-1], errors[1:]))]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,13 @@ def test_the_tables(tmp_path: Path) -> None:
     for k, pde in enumerate(names):
         for method, error in (("adam", 10.0 ** (k - 6)), ("gdnd", 10.0 ** (-k - 1.5))):
             for seed, factor in enumerate((0.5, 1.0, 9.0)):  # their median counts
-                made = {"pde": pde, "pde_parameters": {}, "method": method, "seed": seed, "l2re": factor * error}
+                made: dict[str, Any] = {
+                    "pde": pde,
+                    "pde_parameters": {},
+                    "method": method,
+                    "seed": seed,
+                    "l2re": factor * error,
+                }
                 make_run(tmp_path / "runs", **made)
         record = {"problem": pde, "predictors": {"norm K": k**2, "kappa A": 3.0 if k < 3 else None, "same": 1.0}}
         (tmp_path / "spectra" / f"{pde}.json").write_text(json.dumps(record))
@@ -91,7 +97,7 @@ def test_the_tables(tmp_path: Path) -> None:
     assert lines[6] == "5 problems have both; 4 tests, of which 0 stay below 0.05 after Holm's correction"
     assert lines[7] == "nothing measured here is shown to predict anything"
     with (tmp_path / "all.csv").open() as file:
-        found = [
+        found: list[Any] = [
             (r["target"], r["method"], r["problems"], float(r["rho"]), float(r["p"])) for r in csv.DictReader(file)
         ]
     assert found[:2] == [
