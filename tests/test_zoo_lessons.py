@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -20,10 +21,7 @@ SCRIPTS = Path(__file__).parents[1] / "multirun_scripts"
 @pytest.fixture(scope="module")
 def scripts() -> Any:
     sys.path.insert(0, str(SCRIPTS))
-    import zoo_lessons
-    import zoo_spectra
-
-    yield zoo_lessons, zoo_spectra
+    yield importlib.import_module("zoo_lessons"), importlib.import_module("zoo_spectra")
     sys.path.remove(str(SCRIPTS))
 
 

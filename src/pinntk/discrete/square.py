@@ -71,7 +71,7 @@ class Square(DiscreteProblem):
         ...     discrete = Square(grid, lower=(0.0, 0.0), upper=(1.0, 1.0), right=f, laplacian=1.0, value=1.0)
         ...     u = f(torch.from_numpy(discrete.nodes)).numpy() / (1 - 5 * np.pi**2)
         ...     return np.abs(discrete.solve()[0] - u).max()
-        >>> error("spectral", 8) < 1e-9, round(error("order4", 16) / error("order4", 32))  # 2^4
+        >>> bool(error("spectral", 8) < 1e-9), round(error("order4", 16) / error("order4", 32))  # 2^4
         (True, 16)
     """
 
