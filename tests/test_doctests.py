@@ -62,8 +62,10 @@ PUBLIC = {
     " periodic_derivative_order4 periodic_derivative_spectral second_derivative_order4 second_derivative_spectral"
     " sine_interpolation trigonometric_interpolation with_walls",
     "discrete.discretization": "DiscreteProblem apply_inverse",
+    "discrete.circle": "Circle",
     "discrete.line": "Evolution EvolutionSettings Line",
     "discrete.preconditioner": "BlockTriangular Blocks",
+    "discrete.square": "Square",
     "discrete.theorem1": "Theorem1 forcing",
     "pdes.base": "PDE ExactPDE",
     "pdes.burgers": "Burgers BurgersDiscrete",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from conftest import FAST, spoken
 from handmade import make_run
 from training import fit, make
@@ -269,6 +270,43 @@ def test_every_training_of_a_script_is_a_sweep(script: str, tmp_path: Path) -> N
     ended, commands = started(tmp_path, script, *first, "seed=range(3)")
     assert ended.returncode == 0, ended.stderr
     assert all(words[1] == "-m" for words in commands if words[0] == "train.py")
+
+
+def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
+    """Special coefficients have lines of their own, which words of the command line can replace."""
+    ended, commands = started(tmp_path, "zoo", "seed=1")
+    assert ended.returncode == 0, ended.stderr
+    sweeps = [[word for word in words[4:] if word != "seed=1"] for words in commands[:-1]]
+    assert all(words[:4] == ["train.py", "-m", "experiment=zoo", "runs_dir=runs/zoo"] for words in commands[:-1])
+    assert sweeps[:4] == [
+        [],
+        ["pde=burgers", "pde.nu=1e-3"],
+        ["pde=poisson_nd", "pde.dim=10"],
+        ["pde=convection", "pde.beta=100"],
+    ]
+    assert [words[1:3] for words in sweeps[4:]] == [
+        ["method=pcpinn", "method.form=direct"],
+        ["method=pcpinn_gdnd", "method.form=direct"],
+    ]
+    assert commands[-1] == ["-m", "pinntk.report", "runs/zoo", "--out", "runs/zoo/report"]
+    assert len(started(tmp_path, "zoo", "pde=kdv")[1]) == 2
+    assert len(started(tmp_path, "zoo", "method=adam")[1]) == 5
+    swept = yaml.safe_load((SCRIPTS.parent / "conf" / "experiment" / "zoo.yaml").read_text())["hydra"]["sweeper"]
+    files = {path.stem for path in (SCRIPTS.parent / "src" / "pinntk" / "pdes" / "zoo").glob("*.py")}
+    shared = {"__init__", "cavity_reference", "evolving", "fourier", "navier_stokes"}
+    assert set(swept["params"]["pde"].split(",")) == files - shared
+
+
+def test_a_refused_job_of_the_zoo_stops_neither_the_others_nor_the_report(tmp_path: Path) -> None:
+    python = tmp_path / "refusing"
+    python.write_text('#!/usr/bin/env bash\necho "$@" >> "$NOTES"\n[[ "$*" == *train.py* ]] && exit "$CODE"\nexit 0\n')
+    python.chmod(0o755)
+    for code, count in ((2, 7), (130, 1)):
+        notes = tmp_path / f"notes{code}"
+        environment = {**os.environ, "PYTHON": str(python), "CODE": str(code), "NOTES": str(notes)}
+        ended = subprocess.run([str(SCRIPTS / "zoo.sh")], env=environment, timeout=60, check=False)
+        assert ended.returncode == code
+        assert len(notes.read_text().splitlines()) == count
 
 
 def test_a_launcher_without_a_sweep_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

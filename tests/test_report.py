@@ -16,6 +16,7 @@ from handmade import make_run
 from pinntk.report.__main__ import main
 from pinntk.report.table import make_table
 from pinntk.report.text import latex, markdown, number
+from pinntk.report.write import write_report
 from pinntk.runs.published import METHODS
 
 NU = {"nu": 0.003183098861837907}
@@ -300,3 +301,34 @@ def test_files_are_written_whole_or_not_at_all(
     assert main([str(tmp_path / "runs"), "--out", str(out)]) == 2
     assert "No space left" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_jobs_without_a_run_folder_are_counted(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    refused = {"status": "failed", "code": 2, "l2re": None, "folder": None, "reason": "method=pcpinn: no discrete form"}
+    failed = {**refused, "code": 1, "reason": "OSError: no room"}
+    done = {"status": "completed", "code": 0, "l2re": 0.5, "folder": "x", "reason": None}
+    with_folder = {**failed, "folder": "x"}
+    sweeps = {
+        "2026-01-01": [
+            ("pde=cavity", refused),
+            ("pde=kdv", refused),
+            ("pde=wave", failed),
+            ("pde=heat2d", with_folder),
+        ],
+        "2026-01-02": [("pde=kdv", done), ("pde=cavity", refused)],
+    }
+    for day, jobs in sweeps.items():
+        (tmp_path / ".sweeps" / day).mkdir(parents=True)
+        for k, (words, record) in enumerate(jobs):
+            content = {"job": k, "swept": words, "words": [words, "method=pcpinn"], **record}
+            (tmp_path / ".sweeps" / day / f"job{k}.json").write_text(json.dumps(content))
+    (tmp_path / ".sweeps" / "2026-01-02" / "job7.json").write_text("[")
+    said = write_report(tmp_path, tmp_path / "report")
+    assert "2 jobs have no run folder, refused or failed before: see the notes" in said
+    notes = (tmp_path / "report" / "table2.md").read_text()
+    assert "- 2 jobs of sweeps have no run folder and are in no cell:" in notes
+    assert "- pde=cavity: refused, in no cell: method=pcpinn: no discrete form" in notes
+    assert "- pde=wave: failed without a run folder, in no cell: OSError: no room" in notes
+    assert "kdv: " not in notes
+    assert "heat2d: " not in notes

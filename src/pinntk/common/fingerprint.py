@@ -19,7 +19,7 @@ from typing import Any
 
 OBJECTIVE = tuple(f"pinntk.residual.{name}" for name in ("objective", "form", "weighting"))
 """What all methods minimise, unless they have something else: counts for all."""
-DISCRETE = tuple(f"pinntk.discrete.{name}" for name in ("line", "nodes", "objective", "direct"))
+DISCRETE = tuple(f"pinntk.discrete.{name}" for name in ("line", "circle", "square", "nodes", "objective", "direct"))
 PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.", *OBJECTIVE, *DISCRETE)
 """Where in pinntk the mathematics of one problem or method stands."""
 MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan", "pinntk.methods.settings"}

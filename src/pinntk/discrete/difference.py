@@ -24,6 +24,8 @@ FIRST = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
 """The first derivative's stencil of fourth order, times the spacing."""
 SECOND = (-1 / 12, 16 / 12, -30 / 12, 16 / 12, -1 / 12)
 """The second derivative's, times the spacing squared."""
+THIRD = (1 / 8, -1.0, 13 / 8, 0.0, -13 / 8, 1.0, -1 / 8)
+"""The third derivative's, times the spacing cubed."""
 
 
 def first_derivative_order4(cells: int) -> scipy.sparse.csr_array:
@@ -89,36 +91,49 @@ def with_walls(matrix: Array | scipy.sparse.csr_array) -> scipy.sparse.csr_array
     return scipy.sparse.csr_array(scipy.sparse.block_diag([[[0.0]], matrix, [[0.0]]]))
 
 
-def periodic_derivative_order4(cells: int) -> scipy.sparse.csr_array:
-    """The stencil `FIRST` on periodic functions.
+def periodic_derivative_order4(cells: int, order: int = 1) -> scipy.sparse.csr_array:
+    """The stencils `FIRST`, `SECOND` and `THIRD` on periodic functions; of order 0 the identity.
 
     Example::
 
         >>> (12 / 6 * periodic_derivative_order4(6)).toarray().round().astype(int)[:2].tolist()
         [[0, 8, -1, 0, 1, -8], [-8, 0, 8, -1, 0, 1]]
+        >>> (8 / 8**3 * periodic_derivative_order4(8, 3)).toarray().round().astype(int)[0].tolist()
+        [0, -13, 8, -1, 0, 1, -8, 13]
     """
-    column = np.zeros(cells)
+    stencil = ((1.0,), FIRST, SECOND, THIRD)[order]
+    column, reach = np.zeros(cells), len(stencil) // 2
     # Row i holds the weight of u_{i+k} in column i + k; a circulant's first column is what row k holds at -k.
-    for k, weight in zip(range(-2, 3), FIRST, strict=True):
+    for k, weight in zip(range(-reach, reach + 1), stencil, strict=True):
         column[-k % cells] += weight
-    return scipy.sparse.csr_array(scipy.linalg.circulant(column) * cells)
+    return scipy.sparse.csr_array(scipy.linalg.circulant(column) * cells**order)
 
 
-def periodic_derivative_spectral(cells: int) -> Array:
-    """The first derivative of the trigonometric polynomial through the nodes.
+def periodic_derivative_spectral(cells: int, order: int = 1) -> Array:
+    """The derivative of this order of the trigonometric polynomial through the nodes.
 
     Example::
 
         >>> x = 2 * math.pi * np.arange(5) / 5
         >>> np.allclose(periodic_derivative_spectral(5) @ np.sin(x), 2 * math.pi * np.cos(x))
         True
+        >>> np.allclose(periodic_derivative_spectral(5, 3) @ np.sin(x), -((2 * math.pi) ** 3) * np.cos(x))
+        True
     """
     nodes = np.arange(cells) / cells
     k = 2 * math.pi * np.arange(1, (cells + 1) // 2)
     angles = np.outer(nodes, k)
-    # Of the Nyquist mode (cells even), cos(pi cells x), the derivative vanishes at the nodes.
+    turns = (np.cos(angles), -np.sin(angles), -np.cos(angles), np.sin(angles))  # derivatives of the cosine
+    # Of the Nyquist mode (cells even), cos(pi cells x), the odd derivatives vanish at the nodes.
+    nyquist = (-1) ** (order // 2) * (math.pi * cells) ** order * np.cos(math.pi * cells * nodes) * (order % 2 == 0)
     slopes = np.concatenate(
-        [np.zeros((cells, 1)), -k * np.sin(angles), k * np.cos(angles), np.zeros((cells, 1 - cells % 2))], axis=1
+        [
+            np.full((cells, 1), float(order == 0)),
+            k**order * turns[order % 4],
+            k**order * turns[(order - 1) % 4],
+            *([nyquist[:, None]] if cells % 2 == 0 else []),
+        ],
+        axis=1,
     )
     return np.asarray(np.linalg.solve(_trigonometric(cells, nodes).T, slopes.T).T)
 

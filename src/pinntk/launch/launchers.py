@@ -74,14 +74,14 @@ class Sweeping(Launcher):
         jobs = []
         for k, (words, swept) in enumerate(zip(job_overrides, differing(job_overrides), strict=True), initial_job_idx):
             log = None if isinstance(self, InTurn) else folder / f"job{k}.log"
-            job = Job(k, swept, {}, folder / f"job{k}.json", Path.cwd(), log)
+            job = Job(k, swept, {}, folder / f"job{k}.json", Path.cwd(), log, tuple(words))
             job.write("not run")
             try:
                 config = plain(self._compose(words))
             except BadInput as error:
                 job.write("failed", code=2, reason=error.messages[0])
                 continue
-            jobs.append(Job(k, swept, self.adapt(config), job.record, job.cwd, log))
+            jobs.append(Job(k, swept, self.adapt(config), job.record, job.cwd, log, job.words))
         self.carry_out(jobs)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
 

@@ -36,6 +36,7 @@ class Job:
         record: the JSON file that says what became of it.
         cwd: the folder that relative paths in the configuration start from.
         log: the file that takes its output; None: the terminal.
+        words: all of its overrides.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Job:
     record: Path
     cwd: Path
     log: Path | None
+    words: tuple[str, ...] = ()
 
     def __call__(self) -> int:
         """Do the run and record how it ended, whatever happens.
@@ -101,7 +103,7 @@ class Job:
     ) -> int:
         """Record the job's state; ``running`` is what a process that dies leaves. Returns the code."""
         state = {"status": status, "code": code, "l2re": l2re, "reason": reason, "folder": folder}
-        write_json(self.record, {"job": self.number, "swept": self.swept, **state})
+        write_json(self.record, {"job": self.number, "swept": self.swept, "words": list(self.words), **state})
         return code
 
     def read(self) -> dict[str, Any]:

@@ -207,6 +207,28 @@ def find_runs(root: Path) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
+def without_folder(root: Path) -> list[str]:
+    """A line for each job of the sweeps below a folder that was refused, or failed before it had a run folder.
+
+    A job is known by its overrides, and what the newest sweep with it has recorded counts. Records of versions that did
+    not write them down are known by what they swept.
+    """
+    newest: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    paths = [path for sweeps in root.rglob(".sweeps") for path in sweeps.glob("*/job*.json")]
+    for path in sorted(paths, key=lambda path: (path.parent.name, path.name)):
+        try:
+            record = json.loads(path.read_text())
+            newest[tuple(sorted(record.get("words") or [record["swept"]]))] = record
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # at work, or nothing of ours
+            continue
+    lines = []
+    for record in newest.values():
+        if record.get("status") == "failed" and record.get("folder") is None:
+            what = "refused" if record.get("code") == 2 else "failed without a run folder"
+            lines.append(f"{record.get('swept')}: {what}, in no cell: {record.get('reason')}")
+    return sorted(lines)
+
+
 def read_run(folder: Path) -> Run:
     """Read one run folder: its result.json, or, before there is one, its config.yaml and its path."""
     path = folder / RESULT

@@ -178,8 +178,8 @@ def short_title(method: str) -> str:
     return method_title(method).removesuffix(" to the discrete solution")
 
 
-def make_table(runs: Iterable[Run]) -> Table:
-    """Sort runs into the table.
+def make_table(runs: Iterable[Run], lost: Sequence[str] = ()) -> Table:
+    """Sort runs into the table; ``lost`` are lines about jobs that have no run (`without_folder`), for the notes.
 
     Left out, and said so in the notes: runs that took no step (what is measured there is the initial network), and
     second copies of a trial in another folder.
@@ -192,6 +192,8 @@ def make_table(runs: Iterable[Run]) -> Table:
         notes.append(f"{untrained} runs of no step at all are left out: they measure the network at initialisation.")
     if copies := len(trained) - len(trials):
         notes.append(f"{copies} folders hold a trial (same settings, same seed) that another folder has: counted once.")
+    if lost:
+        notes += [f"{len(lost)} jobs of sweeps have no run folder and are in no cell:", *lost]
     others = sorted({run.column for run in trials} - METHODS.keys())
     methods = (*METHODS, *others)
     of_title: dict[str, list[Run]] = {}

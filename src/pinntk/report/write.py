@@ -13,7 +13,7 @@ from pinntk.common.files import write_atomically
 from pinntk.report import readme
 from pinntk.report.page import page, summary, viewers
 from pinntk.report.pictures import pictures
-from pinntk.report.reading import find_runs
+from pinntk.report.reading import find_runs, without_folder
 from pinntk.report.table import make_table
 from pinntk.report.text import comma_separated, latex, markdown
 
@@ -34,7 +34,8 @@ def write_report(root: Path, out: Path, document: Path | None = None) -> list[st
     """
     around = readme.around(document) if document else ("", "")
     runs, problems = find_runs(root)
-    table = make_table(runs)
+    lost = without_folder(root)
+    table = make_table(runs, lost)
     drawn = pictures(runs, table, problems.append)
     problems += [line for run in runs for line in run.problems]
     files: dict[str, bytes] = {
@@ -54,7 +55,8 @@ def write_report(root: Path, out: Path, document: Path | None = None) -> list[st
             write_atomically(out / name, partial(Path.write_bytes, data=content))
     except OSError as error:
         raise BadInput(f"--out {out}: {error.strerror or error}; allowed: a folder that can be written") from error
-    said = [summary(runs), *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
+    counted = [f"{len(lost)} jobs have no run folder, refused or failed before: see the notes"] if lost else []
+    said = [summary(runs), *counted, *problems, f"{len(files)} files in {out}, all of it in {out / 'index.html'}"]
     if document:
         readme.put(document, around, table)
         said.append(f"the table of medians in {document}")

@@ -9,6 +9,8 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.square import Square, SquareSettings, check_waves
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term, vanishing
 
@@ -38,16 +40,16 @@ class Helmholtz2D(ExactPDE):
     lower: ClassVar[tuple[float, ...]] = (-1.0, -1.0)
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (101, 101)
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = SquareSettings
 
     a1: Waves = 1
     a2: Waves = 4
     k: Annotated[float, Field(ge=0)] = 1.0
 
     def terms(self) -> tuple[Term, ...]:
-        scale = self.k**2 - (self.a1**2 + self.a2**2) * math.pi**2
         helmholtz = Operator("L", {"u_xx": 1.0, "u_yy": 1.0, "u": self.k**2})
         return (
-            Term("residual", "interior", (helmholtz,), lambda s, f: s["L"] - f, lambda x: (scale * self.solution(x),)),
+            Term("residual", "interior", (helmholtz,), lambda s, f: s["L"] - f, lambda x: (self.forcing(x),)),
             Term("boundary", "boundary", ("u",), vanishing),
         )
 
@@ -55,5 +57,15 @@ class Helmholtz2D(ExactPDE):
         """``(1 - x^2) (1 - y^2)``: zero on the sides."""
         return (1 - x[:, 0] ** 2) * (1 - x[:, 1] ** 2)
 
+    def forcing(self, x: Tensor) -> Tensor:
+        """f at points (N, 2): (N,)."""
+        return (self.k**2 - (self.a1**2 + self.a2**2) * math.pi**2) * self.solution(x)
+
     def solution(self, x: Tensor) -> Tensor:
         return torch.sin(self.a1 * math.pi * x[:, 0]) * torch.sin(self.a2 * math.pi * x[:, 1])
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, SquareSettings)
+        name = "a1" if self.a1 > self.a2 else "a2"
+        check_waves(settings.cells, 2 * getattr(self, name), f"pde.{name}={getattr(self, name)}")
+        return Square(settings, lower=self.lower, upper=self.upper, right=self.forcing, laplacian=1.0, value=self.k**2)

@@ -9,11 +9,19 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from pinntk.discrete.discretization import DiscreteProblem, DiscretizationSettings
+from pinntk.discrete.square import Square, SquareCells, SquareSettings, check_waves
 from pinntk.network.streams import Operator
 from pinntk.pdes.base import ExactPDE, Term, vanishing
 
 # Two intervals of the evaluation grid per half wave at most.
 Waves = Annotated[StrictInt, Field(ge=1, le=128)]
+
+
+class MultiscaleDiscretization(SquareSettings):
+    """Settings of the discrete system."""
+
+    cells: SquareCells = 128
 
 
 class Poisson2DMultiscale(ExactPDE):
@@ -40,6 +48,7 @@ class Poisson2DMultiscale(ExactPDE):
     lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
     upper: ClassVar[tuple[float, ...]] = (1.0, 1.0)
     evaluation_shape: ClassVar[tuple[int, ...]] = (257, 257)
+    Discretization: ClassVar[type[DiscretizationSettings] | None] = MultiscaleDiscretization
 
     low: Waves = 2
     high: Waves = 50
@@ -68,3 +77,9 @@ class Poisson2DMultiscale(ExactPDE):
     @staticmethod
     def _wave(number: int, x: Tensor) -> Tensor:
         return torch.sin(number * math.pi * x).prod(dim=1)
+
+    def discretize(self, settings: DiscretizationSettings) -> DiscreteProblem:
+        assert isinstance(settings, MultiscaleDiscretization)
+        name = "low" if self.low > self.high else "high"
+        check_waves(settings.cells, getattr(self, name), f"pde.{name}={getattr(self, name)}")
+        return Square(settings, lower=self.lower, upper=self.upper, right=self.forcing, laplacian=-1.0)
