@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The problems of docs/zoo.md from runs/zoo, every method once, and the report: multirun_scripts/zoo.sh hydra/launcher=gpus
-# Started again it goes on with what is not completed. Words of its own go to train.py; a pde= of them is all that is run.
+# Started again it goes on with what is not completed. Words of its own go to train.py; with a pde= or method= among them only the experiment's sweep is run, on them.
 # Jobs that are refused are counted in the report, too.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -11,15 +11,19 @@ sweep() { # a refused or failed job stops nothing, a signal all
   [ "$code" -ge 128 ] || "$python" train.py -m experiment=zoo runs_dir=runs/zoo "$@" "${words[@]}" || code=$?
 }
 sweep
-if [[ " $* " != *" pde="* ]]; then
+if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
+  all=adam,adam_lbfgs,gdnd,ssbroyden,gauss_newton
   sweep pde=burgers pde.nu=1e-3
-  sweep pde=poisson_nd pde.dim=10
   sweep pde=convection pde.beta=100
+  # Trained conditions: where no network holds them, and where the method is about their weights.
+  sweep pde=poisson_nd pde.dim=5,10 network=default method=$all,pinn_ntk
+  sweep pde=poisson2d_multiscale network=default network.width=40 method=$all,pinn_ntk
+  sweep method=pinn_ntk network=default
+  sweep pde=burgers pde.nu=1e-3 method=pinn_ntk network=default
+  sweep pde=convection pde.beta=100 method=pinn_ntk network=default
   # Where there is a discrete form: the preconditioned loss, differentiated through P^-1 on the whole grid in every step.
-  if [[ " $* " != *" method="* ]]; then
-    sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale method=pcpinn method.form=direct method.steps=5000
-    sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale method=pcpinn_gdnd method.form=direct
-  fi
+  sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn method.form=direct method.steps=5000
+  sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn_gdnd method.form=direct
 fi
 [ "$code" -ge 128 ] || "$python" -m pinntk.report runs/zoo --out runs/zoo/report || code=$?
 exit "$code"
