@@ -1,4 +1,4 @@
-"""Source of what is defined in a notebook's cell, a session or a script: the module ``__main__``, mostly without a file.
+"""Source of what is defined in a notebook's cell or in a script: the module ``__main__``, mostly without a file.
 
 `inspect.getsource` finds functions there, and classes only from Python 3.13 on. But a method knows in which cell and
 line it stands, and IPython keeps the cells.
@@ -51,7 +51,7 @@ def globals_of(node: ast.stmt) -> set[str]:
 
     Example::
 
-        >>> text = "def f(x, k=K):\\n    y = x + c\\n    return [g(z) for z in y]"
+        >>> text = "def f(x, k=K): return [g(z) for z in x + c]"
         >>> sorted(globals_of(ast.parse(text).body[0]))
         ['K', 'c', 'g']
     """
@@ -106,5 +106,6 @@ def _parsed(text: str) -> ast.Module:
 def _spans(node: ast.AST, line: int) -> bool:
     if not isinstance(node, ast.stmt):
         return False
-    first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    first = min([node.lineno, *(one.lineno for one in decorators)])
     return first <= line <= (node.end_lineno or node.lineno)

@@ -1,4 +1,4 @@
-"""What kind of session the process is: its output may be a notebook's, and it may have to outlive what is started in it."""
+"""What kind of session the process is: a notebook that shows what is printed, somebody who types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A problem or method that is given as a class: the configuration file that it would have, and the words that choose it.
+"""A problem or method that is given as a class: the configuration file that it would have, the words that choose it.
 
 So whatever comes after is as on the command line. A class of the package, or of ``config_dir``, is chosen by its file;
 of any other a file is written, which begins with that of its nearest base that has one.
@@ -84,9 +84,8 @@ class Given:
         base: type[Any] = PDE if group == "pde" else Method
         if not issubclass(kind, base) or (value is not kind and group == "method"):
             instance = " or an object of one" if group == "pde" else ""
-            raise BadInput(
-                f"{group}: came {value!r}; allowed are a name, a subclass of {base.__module__}.{base.__name__}{instance}"
-            )
+            named = f"a name, a subclass of {base.__module__}.{base.__name__}"
+            raise BadInput(f"{group}: came {value!r}; allowed are {named}{instance}")
         files = self._files(group)
         if (name := files.get(_target(kind))) is not None:
             words = [] if value is kind else [f"++{group}.{k}={text_of(k, v)}" for k, v in _own(value).items()]
@@ -96,7 +95,7 @@ class Given:
         path = self.written / group / f"{choice}.yaml"
         path.parent.mkdir(exist_ok=True)
         nearest = next((one for one in kind.__mro__[1:] if _target(one) in files), None)
-        content = {} if nearest is None else {"defaults": [files[_target(nearest)]]}
+        content: dict[str, Any] = {} if nearest is None else {"defaults": [files[_target(nearest)]]}
         if group == "method":
             content |= {"_target_": choice, **_defaults(kind.Settings, getattr(nearest, "Settings", None))}
             path.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -179,17 +178,15 @@ def _own(problem: BaseModel) -> dict[str, Any]:
 
 def _defaults(model: type[BaseModel], base: type[BaseModel] | None) -> dict[str, Any]:
     """Defaults of a model as plain values, without those that are its base's."""
-    found = {}
-    for name, one in model.model_fields.items():
-        if one.is_required() or one.exclude:
-            continue
-        value = to_jsonable_python(one.get_default(call_default_factory=True))
-        before = base.model_fields.get(name) if base is not None else None
-        if before is None or before.is_required():
-            found[name] = value
-        elif to_jsonable_python(before.get_default(call_default_factory=True)) != value:
-            found[name] = value
-    return found
+    found = _plain(model)
+    before = {} if base is None else _plain(base)
+    return {name: value for name, value in found.items() if name not in before or before[name] != value}
+
+
+def _plain(model: type[BaseModel]) -> dict[str, Any]:
+    fields = model.model_fields.items()
+    given = {name: one for name, one in fields if not (one.is_required() or one.exclude)}
+    return {name: to_jsonable_python(one.get_default(call_default_factory=True)) for name, one in given.items()}
 
 
 def _discretization(kind: type[PDE], nearest: type[PDE] | None) -> dict[str, Any]:

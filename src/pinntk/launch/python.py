@@ -90,9 +90,9 @@ def train(
     ``train("pde=burgers", "method=gdnd")`` is ``python train.py pde=burgers method=gdnd``, in the same run folder below
     the current one. Random states, threads and default dtype of the process are afterwards what they were.
 
-    A problem or method may be a class of a notebook's cell or a script. Its code, and that of all it uses there, is part
-    of the run's identity as a file's is: edited, it is refused without ``overwrite=True`` or ``accept_edits=True``. It
-    needs a ``name`` of its own.
+    A problem or method may be a class of a notebook's cell or a script. Its code, and that of all it uses there, is
+    part of the run's identity as a file's is: edited, it is refused without ``overwrite=True`` or
+    ``accept_edits=True``. It needs a ``name`` of its own.
 
     Args:
         overrides, pde, method, config_dir, settings: see `compose`.
@@ -136,12 +136,12 @@ def train(
     return run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """How the jobs of a sweep ended.
 
     Attributes:
-        records: of each job, in their order: ``job`` (its number), ``swept`` (in which words it differs from the others),
+        records: of each job, in their order: ``job`` (its number), ``swept`` (the words in which it differs),
             ``status``, ``l2re``, ``reason`` (of a failure), ``folder``.
     """
 
@@ -159,7 +159,7 @@ class Sweep:
 
         return frame({name: [record[name] for record in self.records] for name in COLUMNS})
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from pinntk.launch.sweep import table
 
         return table([dict(record) for record in self.records])
@@ -191,8 +191,8 @@ def sweep(
 
     Args:
         overrides: words of the command line, with its sweeps: "pde=wave,convection", "seed=range(3)".
-        pde, method, config_dir, settings: as for `compose`; a list, tuple or range is several values. A list that is one
-            value is written as on the command line: "callbacks=[ntk_drift,hessian_norm]".
+        pde, method, config_dir, settings: as for `compose`; a list, tuple or range is several values. A list that is
+            one value is written as on the command line: "callbacks=[ntk_drift,hessian_norm]".
 
     Returns:
         `Sweep`: how each job ended, and the runs.
@@ -248,7 +248,7 @@ def _training() -> Iterator[None]:
     """What a training needs is imported, and leaves the process as it was."""
     with doing("imports torch and Lightning"):
         load("pinntk.runs.run", freeze=False)  # the objects of a notebook come and go
-    from pinntk.launch.surroundings import undisturbed
+    from pinntk.runs.surroundings import undisturbed
 
     with undisturbed():
         yield

@@ -139,9 +139,7 @@ def kernel(pde: PDE, network: Network, where: Where, interior: int, conditions: 
     return Kernel(jacobian.gram().cpu().numpy(), dict(jacobian.slices))
 
 
-def curvature(
-    pde: PDE, network: Network, where: Where, interior: int, conditions: int, **loss: Any
-) -> LossCurvature:
+def curvature(pde: PDE, network: Network, where: Where, interior: int, conditions: int, **loss: Any) -> LossCurvature:
     """`LossCurvature` at points; ``loss`` are its normalization and weights."""
     return LossCurvature(ResidualForm(*_posed("hessian", pde, network, where, interior, conditions), **loss))
 

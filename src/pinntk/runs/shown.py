@@ -35,7 +35,7 @@ def frame(columns: Mapping[str, Any]) -> Any:
 
 
 def history(folder: Path) -> dict[str, Array]:
-    """The columns of a run's metrics.csv, (n,) each; nan where a row has no value. Empty where there is no such file."""
+    """The columns of a run's metrics.csv, (n,) each; nan where a row has no value. None where there is no such file."""
     log = MetricsCSV(folder, resumed_at=sys.maxsize)
     rows = [log.rows[iteration] for iteration in sorted(log.rows)]
     found = {name: np.array([float(row.get(name, math.nan)) for row in rows]) for name in log.columns if rows}
@@ -47,8 +47,8 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Example::
 
-        >>> grid(["name"], [["u < v"]])
-        "<table><tr><th style='text-align:left'>name</th></tr><tr><td style='text-align:left'>u &lt; v</td></tr></table>"
+        >>> grid([], [["u < v"]])
+        "<table><tr><td style='text-align:left'>u &lt; v</td></tr></table>"
     """
     lines = [("th", head), *(("td", row) for row in rows)] if head else [("td", row) for row in rows]
     texts = (

@@ -30,6 +30,7 @@ from pinntk.runs.analysis import Kernel, LossCurvature
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint
 from pinntk.runs.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.runs.settings import RunSettings
+from pinntk.runs.surroundings import undisturbed
 
 UNWATCHED: dict[str, Any] = {"accept_edits": False, "callbacks": {}, "logger": {}}
 """What watched the training does not matter to its network, and need not be there; nor whether edits were accepted."""
@@ -87,6 +88,7 @@ class Run:
         """
         return shown.frame(shown.history(self.folder))
 
+    @undisturbed()
     def plot(self) -> Figure:
         """Prediction, reference and error at the evaluation points, as in solution.png.
 
@@ -97,10 +99,17 @@ class Run:
         values = None if reference is None else reference.values
         return solution_picture.plot(self.pde, prediction, values, self.method.name)
 
+    @undisturbed()
     def ntk(
-        self, points: Points | None = None, region: str = "interior", *, interior: int = POINTS, conditions: int = POINTS
+        self,
+        points: Points | None = None,
+        region: str = "interior",
+        *,
+        interior: int = POINTS,
+        conditions: int = POINTS,
     ) -> Kernel:
-        """The neural tangent kernel ``K = J J^T`` of the residuals, without weights, in float64.
+        """The neural tangent kernel ``K = J J^T`` of the residuals, without weights, in float64; of a training in slabs of
+        time that of the last slab.
 
         Args:
             points: (n, d), in the order of ``pde.coordinates``; or such arrays by region. None: fixed ones in all
@@ -119,8 +128,11 @@ class Run:
             kernel = run.ntk({"interior": x, "initial": y})
             kernel.spectrum("residual").values, kernel.block("residual", "initial")
         """
-        return analysis.kernel(self.pde, self.method.network, self._placed(points, region), interior, conditions)
+        return analysis.kernel(
+            self.method.problem, self.method.network, self._placed(points, region), interior, conditions
+        )
 
+    @undisturbed()
     def hessian(
         self,
         points: Points | None = None,
@@ -149,7 +161,7 @@ class Run:
         settings = self.method.settings
         loss = {"normalization": normalization or settings.normalization, "weights": settings.weights}
         where = self._placed(points, region)
-        return analysis.curvature(self.pde, self.method.network, where, interior, conditions, **loss)
+        return analysis.curvature(self.method.problem, self.method.network, where, interior, conditions, **loss)
 
     def predict(self, points: ArrayLike) -> NDArray[np.float64]:
         """The network's values.
@@ -194,6 +206,7 @@ class Run:
 
         return self._in_blocks(x, names, len(streams), of)
 
+    @undisturbed()
     def residuals(self, points: ArrayLike, region: str = "interior") -> dict[str, NDArray[np.float64]]:
         """The residuals of a region's terms, without weights, at any points.
 
@@ -274,19 +287,27 @@ def load(folder: str | os.PathLike[str]) -> Run:
     for file in (CONFIG, CHECKPOINT):
         if not (of_run.path / file).is_file():
             raise FileNotFoundError(f"{of_run.path / file} is not there; allowed: a run folder with a checkpoint")
+    with undisturbed():
+        run, edited = _read(of_run)
+    if edited:
+        text = f"{of_run.path}: this run is of other code, changed since: {', '.join(edited)}"
+        warnings.warn(text, stacklevel=2)
+    return run
+
+
+def _read(folder: RunFolder) -> tuple[Run, list[str]]:
+    """The run, and what of its code has been edited since."""
     try:
-        settings = RunSettings.read(read_yaml(of_run.path / CONFIG) | UNWATCHED, training=False)
+        settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
-        raise BadInput(f"{of_run.path / CONFIG} cannot be read: {error}") from error
+        raise BadInput(f"{folder.path / CONFIG} cannot be read: {error}") from error
     method = settings.build()
-    checkpoint = read_checkpoint(of_run.checkpoint, "allowed: a checkpoint of this run")
+    checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")
     saved = checkpoint["state_dict"]
-    check_same_network(saved, method, of_run.checkpoint)
-    result = of_run.result() or {}
+    check_same_network(saved, method, folder.checkpoint)
+    result = folder.result() or {}
     method.reserve(saved)
     adopt(method, saved)
     then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(*settings.code)
-    if edited := changes(then, now) if then and now else []:
-        text = f"{of_run.path}: this run is of other code, changed since: {', '.join(edited)}"
-        warnings.warn(text, stacklevel=2)
-    return Run(of_run.path, settings.pde, result, method.eval())
+    edited = changes(then, now) if then and now else []
+    return Run(folder.path, settings.pde, result, method.eval()), edited

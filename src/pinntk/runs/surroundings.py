@@ -1,4 +1,4 @@
-"""The process that a training is called in, which is somebody's: a notebook, a script with random numbers of its own."""
+"""The process that a training is called in may be somebody's: a notebook, a script with random numbers of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def undisturbed() -> Iterator[None]:
         (torch.float32, True)
     """
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     environment = dict(os.environ)
@@ -43,7 +43,7 @@ def undisturbed() -> Iterator[None]:
             torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
         if of_gpus is not None:
             torch.cuda.set_rng_state_all(of_gpus)
