@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import symtable
 import sys
@@ -73,7 +74,7 @@ def _code(kind: Any) -> CodeType | None:
         return kind.__code__
     for member in vars(kind).values():
         for function in (member, *(getattr(member, name, None) for name in ("__func__", "fget", "func"))):
-            code = getattr(function, "__code__", None)
+            code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
             if isinstance(code, CodeType) and code.co_qualname.startswith(f"{kind.__qualname__}."):
                 return code
     return None

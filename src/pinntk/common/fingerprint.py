@@ -74,7 +74,7 @@ def _of_class(kind: Any) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for base in getattr(kind, "__mro__", (kind,)):
         if base.__module__ == MAIN:
-            if not _collect_defined(base, found):
+            if not _collect_defined(base.__qualname__, base, found):
                 return None
             continue
         path = _source(base.__module__)
@@ -84,20 +84,24 @@ def _of_class(kind: Any) -> dict[str, str] | None:
     return found if kind.__module__ in (MAIN, *found) else None
 
 
-def _collect_defined(kind: Any, found: dict[str, str]) -> bool:
+def _collect_defined(name: str, kind: Any, found: dict[str, str]) -> bool:
     """Add a class or function of ``__main__``, and what it uses there; False where the source of one is not known."""
-    name = f"{MAIN}.{kind.__qualname__}"
-    if name in found:
+    if f"{MAIN}.{name}" in found:
         return True
     if (node := definition(kind)) is None:
         return False
-    found[name] = _digest(ast.Module([node], []))
+    found[f"{MAIN}.{name}"] = _digest(ast.Module([node], []))
     known = vars(sys.modules[MAIN])
-    return all(_collect_used(name, known[name], found) for name in sorted(globals_of(node)) if name in known)
+    return all(_collect_used(used, known[used], found) for used in sorted(globals_of(node)) if used in known)
 
 
 def _collect_used(name: str, value: Any, found: dict[str, str]) -> bool:
     """Add what has a name in ``__main__``: what is defined there, a value, or the module of one's own that it is of."""
+    if isinstance(value, functools.partial):
+        parts = {"func": value.func, **{str(i): one for i, one in enumerate(value.args)}, **value.keywords}
+        return all(_collect_used(f"{name}.{part}", one, found) for part, one in parts.items())
+    if callable(value) and not isinstance(value, type):
+        value = inspect.unwrap(value)  # what is decorated, if the decorator says so
     if inspect.ismodule(value):
         module = value.__name__
     else:
@@ -107,7 +111,7 @@ def _collect_used(name: str, value: Any, found: dict[str, str]) -> bool:
         if not defined and (text := _text(value)) is not None:
             found[f"{MAIN}.{name}"] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
         if module == MAIN:
-            return _collect_defined(kind, found)
+            return _collect_defined(name if defined else kind.__qualname__, kind, found)
     path = _source(module)
     if path is not None and not _installed(path) and module.split(".")[0] != "pinntk":
         _collect(module, path, found)

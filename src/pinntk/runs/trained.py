@@ -77,92 +77,6 @@ class Run:
             "folder": str(self.folder),
         }
 
-    @property
-    def history(self) -> Any:
-        """metrics.csv by column, ``iteration`` first: a pandas DataFrame where pandas is installed, else a dictionary
-        of arrays (n,). Losses by term, L2RE where it was measured, nan elsewhere.
-
-        Example::
-
-            run.history.plot(x="iteration", y=["loss", "l2re"], logy=True)
-        """
-        return shown.frame(shown.history(self.folder))
-
-    @undisturbed()
-    def plot(self) -> Figure:
-        """Prediction, reference and error at the evaluation points, as in solution.png.
-
-        Returns:
-            A figure of matplotlib, which notebooks show; ``figure.savefig("u.pdf")`` writes it.
-        """
-        prediction, reference = self.predict(self.pde.evaluation_points()), reference_of(self.pde)
-        values = None if reference is None else reference.values
-        return solution_picture.plot(self.pde, prediction, values, self.method.name)
-
-    @undisturbed()
-    def ntk(
-        self,
-        points: Points | None = None,
-        region: str = "interior",
-        *,
-        interior: int = POINTS,
-        conditions: int = POINTS,
-    ) -> Kernel:
-        """The neural tangent kernel ``K = J J^T`` of the residuals, without weights, in float64; of a training in slabs of
-        time that of the last slab.
-
-        Args:
-            points: (n, d), in the order of ``pde.coordinates``; or such arrays by region. None: fixed ones in all
-                regions, as ``callbacks=ntk_drift`` has them.
-            region: of the points, where they are one array.
-            interior, conditions: numbers of fixed points, of the equation and of all conditions together.
-
-        Returns:
-            K, (N, N), with its blocks by term and their spectra (`Kernel`); N rows are N^2 numbers.
-
-        Raises:
-            ValueError: ``points`` has another shape, or a region has no terms that are functions of a single point.
-
-        Example::
-
-            kernel = run.ntk({"interior": x, "initial": y})
-            kernel.spectrum("residual").values, kernel.block("residual", "initial")
-        """
-        return analysis.kernel(
-            self.method.problem, self.method.network, self._placed(points, region), interior, conditions
-        )
-
-    @undisturbed()
-    def hessian(
-        self,
-        points: Points | None = None,
-        region: str = "interior",
-        *,
-        interior: int = POINTS,
-        conditions: int = POINTS,
-        normalization: Normalization | None = None,
-    ) -> LossCurvature:
-        """The Hessian of the loss ``L = 1/2 |r|^2`` at these parameters, and its two parts, in float64.
-
-        Args:
-            points, region, interior, conditions: as for `ntk`.
-            normalization: of the loss, "sum" or "mean"; None: the method's. Its fixed weights are the method's, too.
-
-        Returns:
-            Operators (P, P) ``hessian``, ``gauss_newton`` and ``remainder``, and their ``norms()`` (`LossCurvature`).
-
-        Raises:
-            ValueError: as for `ntk`.
-
-        Example::
-
-            run.hessian().norms().ratio  # what of the Hessian the kernel does not have
-        """
-        settings = self.method.settings
-        loss = {"normalization": normalization or settings.normalization, "weights": settings.weights}
-        where = self._placed(points, region)
-        return analysis.curvature(self.method.problem, self.method.network, where, interior, conditions, **loss)
-
     def predict(self, points: ArrayLike) -> NDArray[np.float64]:
         """The network's values.
 
@@ -239,6 +153,93 @@ class Run:
             if r.shape != (len(x),):
                 raise ValueError(f"residuals: term {name!r} has {r.shape} for {len(x)} points; allowed is one for each")
         return found
+
+    @undisturbed()
+    def ntk(
+        self,
+        points: Points | None = None,
+        region: str = "interior",
+        *,
+        interior: int = POINTS,
+        conditions: int = POINTS,
+    ) -> Kernel:
+        """The neural tangent kernel ``K = J J^T`` of the residuals, without weights, in float64.
+
+        Of a training in slabs of time it is that of the last slab.
+
+        Args:
+            points: (n, d), in the order of ``pde.coordinates``; or such arrays by region. None: fixed ones in all
+                regions, as ``callbacks=ntk_drift`` has them.
+            region: of the points, where they are one array.
+            interior, conditions: numbers of fixed points, of the equation and of all conditions together.
+
+        Returns:
+            K, (N, N), with its blocks by term and their spectra (`Kernel`); N rows are N^2 numbers.
+
+        Raises:
+            ValueError: ``points`` has another shape, or a region has no terms that are functions of a single point.
+
+        Example::
+
+            kernel = run.ntk({"interior": x, "initial": y})
+            kernel.spectrum("residual").values, kernel.block("residual", "initial")
+        """
+        return analysis.kernel(
+            self.method.problem, self.method.network, self._placed(points, region), interior, conditions
+        )
+
+    @undisturbed()
+    def hessian(
+        self,
+        points: Points | None = None,
+        region: str = "interior",
+        *,
+        interior: int = POINTS,
+        conditions: int = POINTS,
+        normalization: Normalization | None = None,
+    ) -> LossCurvature:
+        """The Hessian of the loss ``L = 1/2 |r|^2`` at these parameters, and its two parts, in float64.
+
+        Args:
+            points, region, interior, conditions: as for `ntk`.
+            normalization: of the loss, "sum" or "mean"; None: the method's. Its fixed weights are the method's, too.
+
+        Returns:
+            Operators (P, P) ``hessian``, ``gauss_newton`` and ``remainder``, and their ``norms()`` (`LossCurvature`).
+
+        Raises:
+            ValueError: as for `ntk`.
+
+        Example::
+
+            run.hessian().norms().ratio  # what of the Hessian the kernel does not have
+        """
+        settings = self.method.settings
+        loss = {"normalization": normalization or settings.normalization, "weights": settings.weights}
+        where = self._placed(points, region)
+        return analysis.curvature(self.method.problem, self.method.network, where, interior, conditions, **loss)
+
+    @property
+    def history(self) -> Any:
+        """metrics.csv by column, ``iteration`` first: a pandas DataFrame where pandas is installed, else a dictionary
+        of arrays (n,). Losses by term, L2RE where it was measured, nan elsewhere.
+
+        Example::
+
+            run.history.plot(x="iteration", y=["loss", "l2re"], logy=True)
+        """
+        return shown.frame(shown.history(self.folder))
+
+    @undisturbed()
+    def plot(self) -> Figure:
+        """Prediction, reference and error at the evaluation points, as in solution.png.
+
+        Returns:
+            A figure of matplotlib, which notebooks show; ``figure.savefig("u.pdf")`` writes it.
+        """
+        prediction, reference = self.predict(self.pde.evaluation_points()), reference_of(self.pde)
+        values = None if reference is None else reference.values
+        return solution_picture.plot(self.pde, prediction, values, self.method.name)
 
     def _placed(self, points: Points | None, region: str) -> dict[str, Array] | None:
         if points is None:
