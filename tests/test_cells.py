@@ -1,4 +1,4 @@
-"""Problems and methods of a notebook's cells: their code is part of a run's identity, and they are trained and loaded."""
+"""Problems and methods of a notebook's cells: their code is part of a run's identity, they are trained and loaded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cells import Cells
 from conftest import Cli
+from matplotlib.figure import Figure
 
 import pinntk
 from pinntk.common.fingerprint import changes, fingerprint
@@ -50,6 +51,12 @@ class Two(Plan):
 QUICK = "budget=smoke", "threads=1", "width=6", "method.log_every=5", "compile=false"
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run's second half is drawing, which is the picture's own tests' affair."""
+    monkeypatch.setattr("pinntk.callbacks.solution.plot", lambda *arguments: Figure(figsize=(1, 1)))
+
+
 @pytest.fixture
 def cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cells:
     monkeypatch.chdir(tmp_path)
@@ -88,7 +95,10 @@ def test_what_counts_as_an_edit(cells: Cells) -> None:
     assert "__main__.wave (gone)" in edited()
     parts = fingerprint(cells.main.Mine) or {}
     cells("wave = partial(lambda k: k * FREQUENCY * math.pi, 2)")
-    assert changes(parts, fingerprint(cells.main.Mine) or {}) == ["__main__.wave.0 (edited)", "__main__.wave.func (edited)"]
+    assert changes(parts, fingerprint(cells.main.Mine) or {}) == [
+        "__main__.wave.0 (edited)",
+        "__main__.wave.func (edited)",
+    ]
     cells(HELPERS)
     cells(PROBLEM.replace("k: float = 2.0", "k: float = 2.5"))
     assert edited() == ["__main__.Mine (edited)"]
@@ -111,7 +121,9 @@ def test_a_module_beside_the_notebook_counts_and_so_does_its_reloading(
     file = Path("beside_mine.py")
     file.write_text("def amplitude():\n    return 1.0\n")
     monkeypatch.syspath_prepend(".")
-    cells("import beside_mine\nclass Other(Mine):\n    def solution(self, x):\n        return beside_mine.amplitude() * x")
+    cells(
+        "import beside_mine\nclass Other(Mine):\n    def solution(self, x):\n        return beside_mine.amplitude() * x"
+    )
     first = fingerprint(cells.main.Other) or {}
     file.write_text("def amplitude():\n    return 1.25\n")
     assert fingerprint(cells.main.Other) == first  # what runs is what was imported

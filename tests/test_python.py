@@ -16,8 +16,9 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from conftest import FAST, Cli, assert_same_network
+from conftest import FAST, Cli, assert_same_network, slow_unless
 from filelock import FileLock
+from matplotlib.figure import Figure
 from test_entry import another_program, state
 
 import pinntk
@@ -29,6 +30,12 @@ from pinntk.pdes.zoo.heat_inverse import HeatInverse
 
 assert another_program  # a fixture
 SHORT = [*FAST, "method.steps=10", "compile=false"]
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run's second half is drawing, which is the picture's own tests' affair."""
+    monkeypatch.setattr("pinntk.callbacks.solution.plot", lambda *arguments: Figure(figsize=(1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -71,9 +78,9 @@ def test_what_is_given_is_what_would_be_typed(words: list[str], given: dict[str,
 def test_errors_are_the_lines_of_the_command_line(words: list[str], cli: Cli) -> None:
     refused = cli(*FAST, *words)
     assert refused.code == 2
-    with pytest.raises(ValueError, match=".") as found:
+    with pytest.raises(pinntk.BadInput) as found:
         pinntk.train(*FAST, *words)
-    assert type(found.value) is pinntk.BadInput
+    assert isinstance(found.value, ValueError)
     assert [f"error: {line}" for line in str(found.value).split("\n")] == refused.err.splitlines()
     assert cli.run_folders() == []
     assert not Path("runs").exists()
@@ -111,7 +118,7 @@ def test_command_line_and_python_share_their_runs(cli: Cli, capsys: pytest.Captu
 
 def process() -> list[Any]:
     """What a training could change of the process that it is called in."""
-    numbers = [torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()]
+    numbers = [torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()]  # noqa: NPY002
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     names = (None, "pytorch_lightning", "lightning_fabric", "hydra")
     loggers = [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names]
@@ -119,7 +126,7 @@ def process() -> list[Any]:
     return [*numbers, *of_torch, handlers, loggers, list(warnings.filters), dict(os.environ), os.getcwd(), sys.argv[:]]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, slow_unless(False, torch.float64)])
 def test_the_process_is_left_as_it_was(cli: Cli, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "77")
     threads, before_dtype = torch.get_num_threads(), torch.get_default_dtype()
@@ -135,7 +142,7 @@ def test_the_process_is_left_as_it_was(cli: Cli, monkeypatch: pytest.MonkeyPatch
         pinntk.sweep(*SHORT, seed=[0, 1])
         with pytest.raises(pinntk.BadInput):
             pinntk.train("pde=nothing")
-        with pytest.raises(pinntk.TrainingFailed, match="not finite|iteration 1"):
+        with pytest.raises(pinntk.TrainingFailed, match=r"iteration 1\b"):
             pinntk.train(*SHORT, "method.adam.learning_rate=1e300")
         for one, other in zip(before, process(), strict=True):
             assert one == other

@@ -52,6 +52,7 @@ def globals_of(node: ast.stmt) -> set[str]:
 
     Example::
 
+        >>> import ast
         >>> text = "def f(x, k=K): return [g(z) for z in x + c]"
         >>> sorted(globals_of(ast.parse(text).body[0]))
         ['K', 'c', 'g']

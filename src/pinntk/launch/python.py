@@ -69,10 +69,10 @@ def compose(
 
         >>> compose("pde.a=3", pde="wave", method="adam", seed=1)["pde"]
         {'_target_': 'pinntk.pdes.wave.Wave', 'a': 3, 'C': 4.0}
-        >>> compose("pde=wavy")
+        >>> compose("width=0.5")
         Traceback (most recent call last):
             ...
-        pinntk.common.errors.BadInput: pde=wavy: unknown choice; did you mean 'wave'? allowed: allen_cahn, ...
+        pinntk.common.errors.BadInput: width=0.5: must be a whole number, at least 1
     """
     with _given(overrides, config_dir, {"pde": pde, "method": method, **settings}) as (words, folders, _):
         return cli.compose(words, folders)
