@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import warnings
@@ -245,3 +246,19 @@ def test_configurations_of_ones_own(cli: Cli) -> None:
     (cli.folder / "conf" / "pde" / "mine.yaml").write_text(text)
     run = pinntk.train(*[word for word in SHORT if not word.startswith("pde")], pde="mine", config_dir="conf")
     assert run.pde.parameters() == {"a": 2}
+
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_what_readme_says(cli: Cli) -> None:
+    (text,) = re.findall(r"^## In Python\n\n```python\n(.*?)```", README.read_text(), re.MULTILINE | re.DOTALL)
+    text = text.replace("pinntk.train(", 'pinntk.train("budget=smoke", "compile=false", ')
+    text = text.replace("pinntk.sweep(", 'pinntk.sweep("budget=smoke", "method.steps=3", "compile=false", ')
+    text = re.sub(r'pinntk.load\("runs/burgers/gdnd/w50/.*?"\)', "pinntk.load(run.folder)", text)
+    names: dict[str, Any] = {}
+    exec(text, names)
+    assert (names["run"].pde.name, names["run"].result["seed"]) == ("burgers", 3)
+    assert names["run"].result["method_figures"]["phases"]["adam"]["steps"] == 500
+    assert len(names["sweep"].runs) == 12

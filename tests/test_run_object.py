@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pinntk.Run:
 
 
 def residuals_at(run: pinntk.Run, theta: Tensor) -> Tensor:
-    """Of Burgers' equation at X and of the initial condition at Y, (13,), from the layers, by nested differentiation."""
+    """Of Burgers' equation at X and of the initial condition at Y, (13,), from the layers by nested differentiation."""
     parameters = dict(run.method.network.named_parameters())
     sizes = [p.numel() for p in parameters.values()]
     named = dict(zip(parameters, theta.split(sizes), strict=True))
@@ -49,7 +49,8 @@ def residuals_at(run: pinntk.Run, theta: Tensor) -> Tensor:
         h = 2 * (x - lower) / (upper - lower) - 1
         for weight, bias in layers[:-1]:
             h = torch.tanh(h @ weight.T + bias)
-        return (h @ layers[-1][0].T + layers[-1][1])[:, 0]
+        found: Tensor = (h @ layers[-1][0].T + layers[-1][1])[:, 0]
+        return found
 
     x = torch.tensor(X, requires_grad=True)
     u = u_at(x)
