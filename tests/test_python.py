@@ -254,8 +254,12 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.mark.slow
 def test_what_readme_says(cli: Cli) -> None:
     (text,) = re.findall(r"^## In Python\n\n```python\n(.*?)```", README.read_text(), re.MULTILINE | re.DOTALL)
-    text = text.replace("pinntk.train(", 'pinntk.train("budget=smoke", "compile=false", ')
-    text = text.replace("pinntk.sweep(", 'pinntk.sweep("budget=smoke", "method.steps=3", "compile=false", ')
+    text = text.replace(
+        "pinntk.train(", 'pinntk.train("budget=smoke", "compile=false", "threads=1", "points.interior=50", '
+    )
+    text = text.replace(
+        "pinntk.sweep(", 'pinntk.sweep("budget=smoke", "method.steps=3", "compile=false", "threads=1", '
+    )
     text = re.sub(r'pinntk.load\("runs/burgers/gdnd/w50/.*?"\)', "pinntk.load(run.folder)", text)
     names: dict[str, Any] = {}
     exec(text, names)
