@@ -131,7 +131,8 @@ def train(
     run = _trained(folder.path) if code == 0 or folder.checkpoint.is_file() else None
     if code:
         at = "before its first iteration" if run is None else f"at iteration {run.result.get('steps')}"
-        raise Interrupted(f"stopped {at}; the same call goes on: {folder.path}", run) from None
+        without = " without overwrite=True" if config["overwrite"] else ""
+        raise Interrupted(f"stopped {at}; the same call{without} goes on: {folder.path}", run) from None
     assert run is not None
     return run
 
