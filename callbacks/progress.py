@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from tqdm import tqdm
 
 from pinntk.callbacks.error import ErrorAgainstReference
 from pinntk.callbacks.fresh import FreshLoss
 from pinntk.common.doing import say
 from pinntk.common.files import write_json
+from pinntk.common.session import progress_bar
 from pinntk.methods import Method
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -22,7 +21,7 @@ SECONDS_BETWEEN_FILES = 1.0
 
 
 class Progress(pl.Callback):
-    """Loss, L2RE and time left: a bar on a terminal, a line every ten seconds elsewhere.
+    """Loss, L2RE and time left: a bar on a terminal and in a notebook, a line every ten seconds elsewhere.
 
     ``progress.json``, for `pinntk.status`, has the same once a second at most: ``iteration``, ``total_iterations``,
     ``loss``, ``fresh_loss``, ``l2re``, ``seconds_left`` (null where unknown), ``reference_known`` (whether there will
@@ -39,7 +38,7 @@ class Progress(pl.Callback):
     ) -> None:
         self.error, self.fresh = error, fresh
         self.path = path
-        self._bar: tqdm[Any] | None = None
+        self._bar: Any = None
         self._started = self._printed = self._written = 0.0
         self._first = 0
 
@@ -47,8 +46,8 @@ class Progress(pl.Callback):
         assert isinstance(pl_module, Method)
         self._first = pl_module.iteration
         self._started = self._printed = time.monotonic()
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=pl_module.total_iterations, initial=self._first, desc=pl_module.name, unit="it")
+        total, name = pl_module.total_iterations, pl_module.name
+        self._bar = progress_bar(total=total, initial=self._first, desc=name, unit="it")
         self._write(pl_module)
 
     def on_train_batch_end(

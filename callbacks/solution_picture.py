@@ -25,6 +25,7 @@ from pinntk.callbacks.solution_panels import (
     slices,
 )
 from pinntk.common.arrays import Array, l2re, l2re_by_field
+from pinntk.common.plots import Picture
 from pinntk.pdes.base import PDE
 
 BAR = 20
@@ -97,7 +98,7 @@ def plot(pde: PDE, prediction: Array, reference: Array | None, method: str) -> F
 def _curves(x: Array, fields: Sequence[Field], names: tuple[str, str], title: str) -> Figure:
     order = np.argsort(x, kind="stable")
     known = fields[0].reference is not None
-    figure = Figure(figsize=(9 if known else 6, 3.4 * len(fields)), layout="constrained")
+    figure = Picture(figsize=(9 if known else 6, 3.4 * len(fields)), layout="constrained")
     rows = figure.subplots(len(fields), 2 if known else 1, squeeze=False, sharex=True)
     for row, one in zip(rows, fields, strict=True):
         u = one.prediction[order]
@@ -120,7 +121,7 @@ def _maps(
 ) -> Figure:
     columns = len(rows[0])
     size = (3.5 * columns, 2.6 * len(rows) + 0.6) if columns > 1 else (5.0, 3.4 * len(rows) + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
     across, up = names[rows[0][0].where.across], names[rows[0][0].where.up]  # as all the others have it
     for row, line in zip(rows, grid, strict=True):

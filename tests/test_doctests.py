@@ -1,4 +1,5 @@
-"""The examples in the docstrings of the mathematics: they run, and every public name has one."""
+"""The examples in the docstrings of the mathematics and of what is called from Python: they run, and every public name
+has one."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ MODULES = [
     f"pinntk.{package}.{module.name}"
     for package in PACKAGES
     for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]).joinpath(*package.split(".")))])
-]
+] + [f"pinntk.{name}" for name in ("runs.analysis", "runs.shown", "runs.surroundings", "launch.given", "launch.python")]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
     "common.doing": "doing",
@@ -30,6 +31,8 @@ PUBLIC = {
     "common.loading": "load",
     "common.memory": "Need in_words largest machine_memory",
     "common.settings": "Settings without_effect",
+    "common.cells": "definition globals_of",
+    "common.session": "in_notebook interactive progress_bar",
     "network.activations": "activation_of sin swish gelu tanh",
     "network.ansatz": "derivatives_of leibniz",
     "network.coefficients": "Coefficients Unknown",
@@ -103,6 +106,11 @@ PUBLIC = {
     "optim.ssbroyden": "broyden_update coefficients",
     "optim.stepping": "Resumable Trials gain_ratio",
     "optim.updated": "UpdatedMatrix",
+    "runs.analysis": "Kernel",
+    "runs.shown": "frame grid",
+    "runs.surroundings": "undisturbed",
+    "launch.given": "text_of",
+    "launch.python": "compose sweep train",
 }
 """What users of the library import from each module."""
 

@@ -14,7 +14,7 @@ from conftest import FAST, Cli, arrays_of, assert_same_network, result_of
 from torch import Tensor
 
 import pinntk
-from pinntk.runs.trained import TrainedRun, load
+from pinntk.runs.trained import Run, load
 
 
 def test_load_gives_the_trained_network_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_starting_from_another_run(cli: Cli) -> None:
     assert "not the same network" in ended.err
 
 
-def values_at(run: TrainedRun, x: Tensor) -> Tensor:
+def values_at(run: Run, x: Tensor) -> Tensor:
     """The network's values by its layers alone, a graph of the points: (N,)."""
     network = run.method.network
     h = 2 * (x - torch.tensor(run.pde.lower)) / (torch.tensor(run.pde.upper) - torch.tensor(run.pde.lower)) - 1

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
+from pinntk.common.errors import BadInput
 from pinntk.common.moved import find_moved
 
 if TYPE_CHECKING:
-    from pinntk.runs.trained import TrainedRun
+    from pinntk.launch.python import Interrupted, Sweep, TrainingFailed, compose, sweep, train
+    from pinntk.runs.trained import Run, load
 
 __version__ = "0.2.0.dev0"
-__all__ = ["__version__", "load"]
+__all__ = [
+    "BadInput",
+    "Interrupted",
+    "Run",
+    "Sweep",
+    "TrainingFailed",
+    "__version__",
+    "compose",
+    "load",
+    "sweep",
+    "train",
+]
+
+_PLACES = {
+    **dict.fromkeys(("Interrupted", "Sweep", "TrainingFailed", "compose", "sweep", "train"), "pinntk.launch.python"),
+    **dict.fromkeys(("Run", "load"), "pinntk.runs.trained"),
+}
+"""Where to find what is not imported before somebody asks for it, for it imports Hydra, or torch and Lightning."""
 
 find_moved()
 
 
-def load(folder: str | os.PathLike[str]) -> TrainedRun:
-    """Load the trained network of a run folder.
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'pinntk' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
+    return found
 
-    Args:
-        folder: a run folder, ``runs/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``.
 
-    Returns:
-        An object with ``predict(points)``, ``derivatives(points, "u_x", ...)``, ``residuals(points, region)``, ``pde``,
-        ``result`` and ``method``, whose ``network`` is a module of torch.
-
-    Raises:
-        FileNotFoundError: the folder has no configuration or no checkpoint.
-        ValueError: one of them cannot be read.
-
-    Example::
-
-        run = pinntk.load("runs/burgers/adam/w50/laptop/0123456789ab/seed0")
-        u = run.predict(np.array([[0.5, 1.0]]))  # at x = 0.5, t = 1
-    """
-    from pinntk.runs.trained import load as load_run  # imports torch: only when it is needed
-
-    return load_run(folder)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 
-class BadInput(Exception):
-    """The user's input cannot be used; ends the program with exit code 2 and no stack trace.
+class BadInput(ValueError):
+    """The user's input cannot be used; ends the command line with exit code 2 and no stack trace.
 
     Args:
         messages: one line per error.

@@ -10,12 +10,15 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+from pinntk.common.cells import MAIN, definition, globals_of
 
 OBJECTIVE = tuple(f"pinntk.residual.{name}" for name in ("objective", "form", "weighting"))
 """What all methods minimise, unless they have something else: counts for all."""
@@ -32,9 +35,11 @@ def fingerprint(*classes: Any) -> dict[str, str] | None:
     from the same folder or package; and by file name, of the data that a class says it reads (``data_files()``).
 
     Modules of installed libraries do not count, unless the class itself stands in one; nor does pinntk's `MACHINERY`.
+    Of a notebook or a script (``__main__``) there count the class, and the functions, classes, numbers and arrays of it
+    that the class uses, and those that they use.
 
     Returns:
-        None where the source of one of the classes is not known, as in some notebooks.
+        None where the source of one of the classes is not known, as of what `exec` has made.
     """
     found: dict[str, str] = {}
     for kind in classes:
@@ -65,21 +70,62 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return words
 
 
-@functools.cache
 def _of_class(kind: Any) -> dict[str, str] | None:
-    if kind.__module__ == "__main__":  # a cell, or a script of which only the class is the problem
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-        except (OSError, TypeError, SyntaxError):
-            return None
-        return {f"__main__.{kind.__qualname__}": _digest(tree)}
     found: dict[str, str] = {}
     for base in getattr(kind, "__mro__", (kind,)):
+        if base.__module__ == MAIN:
+            if not _collect_defined(base.__qualname__, base, found):
+                return None
+            continue
         path = _source(base.__module__)
         top = base.__module__.split(".")[0] == kind.__module__.split(".")[0]
         if path is not None and (top or not _installed(path)):
             _collect(base.__module__, path, found)
-    return found if kind.__module__ in found else None
+    return found if kind.__module__ in (MAIN, *found) else None
+
+
+def _collect_defined(name: str, kind: Any, found: dict[str, str]) -> bool:
+    """Add a class or function of ``__main__``, and what it uses there; False where the source of one is not known."""
+    if f"{MAIN}.{name}" in found:
+        return True
+    if (node := definition(kind)) is None:
+        return False
+    found[f"{MAIN}.{name}"] = _digest(ast.Module([node], []))
+    known = vars(sys.modules[MAIN])
+    return all(_collect_used(used, known[used], found) for used in sorted(globals_of(node)) if used in known)
+
+
+def _collect_used(name: str, value: Any, found: dict[str, str]) -> bool:
+    """Add what has a name in ``__main__``: what is defined there, a value, or the module of one's own that it is of."""
+    if isinstance(value, functools.partial):
+        parts = {"func": value.func, **{str(i): one for i, one in enumerate(value.args)}, **value.keywords}
+        return all(_collect_used(f"{name}.{part}", one, found) for part, one in parts.items())
+    if callable(value) and not isinstance(value, type):
+        value = inspect.unwrap(value)  # what is decorated, if the decorator says so
+    if inspect.ismodule(value):
+        module = value.__name__
+    else:
+        defined = isinstance(value, type | FunctionType)
+        kind = value if defined else type(value)
+        module = kind.__module__
+        if not defined and (text := _text(value)) is not None:
+            found[f"{MAIN}.{name}"] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+        if module == MAIN:
+            return _collect_defined(name if defined else kind.__qualname__, kind, found)
+    path = _source(module)
+    if path is not None and not _installed(path) and module.split(".")[0] != "pinntk":
+        _collect(module, path, found)
+    return True
+
+
+def _text(value: Any) -> str | None:
+    """A value as text that is the same in another process; None of an object that has none."""
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "tobytes"):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    text = repr(value)
+    return None if re.search(r" at 0x[0-9a-fA-F]+", text) else text
 
 
 def _collect(name: str, path: Path, found: dict[str, str]) -> None:
@@ -90,7 +136,7 @@ def _collect(name: str, path: Path, found: dict[str, str]) -> None:
     if name in found or name in MACHINERY or (name.split(".")[0] == "pinntk" and not name.startswith(PARTS)):
         return
     package = path.name == "__init__.py"
-    read = _read(path, name if package else name.rpartition(".")[0])
+    read = _read(name, path, name if package else name.rpartition(".")[0])
     if read is None:
         return
     found[name], imported = read
@@ -104,14 +150,22 @@ def _collect(name: str, path: Path, found: dict[str, str]) -> None:
                 _collect(other, file, found)
 
 
-@functools.cache
-def _read(path: Path, package: str) -> tuple[str, tuple[str, ...]] | None:
-    """A file's digest, and the names of what it imports; None where it is no Python."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return _digest(tree), tuple(_imported(tree, package))
+_Read = tuple[str, tuple[str, ...]] | None
+_as_imported: dict[Path, tuple[object, _Read]] = {}
+"""What was read of a file, with the import of its module that it belongs to: what is edited later does not run yet."""
+
+
+def _read(name: str, path: Path, package: str) -> _Read:
+    """A file's digest, and the names of what it imports; None where it is no Python. Anew when it is reloaded."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if path not in _as_imported or _as_imported[path][0] is not spec:
+        try:
+            tree = ast.parse(path.read_bytes())
+            read: _Read = _digest(tree), tuple(_imported(tree, package))
+        except (OSError, SyntaxError, ValueError):
+            read = None
+        _as_imported[path] = spec, read
+    return _as_imported[path][1]
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ _PACKAGES = {
     "discrete": "difference preconditioner discretization conditioning theorem1",
     "pdes": "declaration references",
     "runs": "checkpoints elsewhere finished folder published record run settings stopping trained trainer validation",
-    "launch": "cli clusters composition devices launchers overrides sweep",
+    "launch": "cli clusters composition devices launchers overrides",
     "report": "reading",
 }
 MOVED = {

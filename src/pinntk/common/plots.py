@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pinntk.common.arrays import Array
 
 ROUNDING = 1e-16
 """Eigenvalues below this part of the largest are rounding."""
+
+
+class Picture(Figure):
+    """A figure that a notebook shows where it is the value of a cell, without pyplot, which keeps all its figures."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
 
 
 def eigenvalues(panel: Axes, curves: Mapping[str, tuple[Array, Mapping[str, Any]]]) -> None:

@@ -81,17 +81,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def compose(words: Sequence[str]) -> dict[str, Any]:
+def compose(words: Sequence[str], own: Sequence[Path] = (), *, checked: bool = False) -> dict[str, Any]:
     """The configuration that these words of a command line give, as plain values.
+
+    Args:
+        words: as of a single run.
+        own: folders of configuration files besides the package's, as ``--config-dir`` names one.
+        checked: also refuse what a run would refuse.
 
     Raises:
         BadInput: a word is wrong.
     """
+    from pinntk.launch import overrides
     from pinntk.launch.composition import Composer, own_hydra
 
-    conf = configuration_folder()
+    folders = (configuration_folder(), *own)
     with own_hydra():
-        return Composer((conf,), groups(conf)).compose(words)
+        composer = Composer(folders, groups(*folders))
+        config = composer.compose(words)
+        if checked:
+            changes = overrides.rewrite(words, composer.choices)
+            overrides.check_no_launcher(changes)
+            _check(config, changes)
+    return config
+
+
+def sweep(words: Sequence[str], own: Sequence[Path] = ()) -> tuple[int, list[dict[str, Any]]]:
+    """Do the sweep that these words ask for.
+
+    Args:
+        words: as behind ``-m``.
+        own: as for `compose`.
+
+    Returns:
+        The exit code, and what the jobs have recorded (`pinntk.launch.sweep.records`).
+
+    Raises:
+        BadInput: a word is wrong.
+    """
+    from pinntk.launch import launchers
+    from pinntk.launch.composition import own_hydra
+    from pinntk.launch.sweep import records
+
+    with own_hydra():
+        code = _start(["-m", *words], own)
+    return code, [record for folder in launchers.started for record in records(folder)]
 
 
 def _run(words: list[str]) -> int:
@@ -111,7 +145,7 @@ def _run(words: list[str]) -> int:
     return run(config)
 
 
-def _start(words: list[str]) -> int:
+def _start(words: list[str], own: Sequence[Path] = ()) -> int:
     """Do a sweep, or compose the configuration of a single run into `_composed`. Returns the exit code."""
     import hydra
 
@@ -126,7 +160,7 @@ def _start(words: list[str]) -> int:
     options = _flags(flags)
     if options.config_dir and not Path(options.config_dir).is_dir():
         raise BadInput(f"--config-dir={options.config_dir}: is not a folder; allowed: one with files as conf/ has them")
-    folders = (conf, Path(options.config_dir)) if options.config_dir else (conf,)
+    folders = (conf, *own, *([Path(options.config_dir)] if options.config_dir else []))
     choices = groups(*folders)
     changes = overrides.rewrite([*options.overrides, *(w for w in words if w not in flags)], choices)
     flags = [flag for flag in flags if flag not in options.overrides]
@@ -150,21 +184,28 @@ def _start(words: list[str]) -> int:
         return _sweep(start)
     start()
     if _composed and isinstance(config := _composed[0], dict):
-        with doing("imports torch"):
-            load("pinntk.runs.components")
-        from pinntk.runs.components import check_problem
-
-        with doing("checks the problem"):
-            check_problem(config)
-        with doing("imports Lightning"):  # only now: it takes longer than all the rest
-            load("pinntk.runs.settings")
-        from pinntk.runs.settings import RunSettings
-
-        with doing("checks the settings"):
-            unused = RunSettings.read(config).without_effect()
-        if messages := overrides.ineffective(changes, [unused]):
-            raise BadInput(*messages)
+        _check(config, changes)
     return 0
+
+
+def _check(config: dict[str, Any], changes: Sequence[str]) -> None:
+    """Refuse what a single run cannot use of its configuration, or what of the words has no effect in it."""
+    from pinntk.launch import overrides
+
+    with doing("imports torch"):
+        load("pinntk.runs.components")
+    from pinntk.runs.components import check_problem
+
+    with doing("checks the problem"):
+        check_problem(config)
+    with doing("imports Lightning"):  # only now: it takes longer than all the rest
+        load("pinntk.runs.settings")
+    from pinntk.runs.settings import RunSettings
+
+    with doing("checks the settings"):
+        unused = RunSettings.read(config).without_effect()
+    if messages := overrides.ineffective(changes, [unused]):
+        raise BadInput(*messages)
 
 
 def _sweep(start: Callable[[], None]) -> int:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pinntk.common.cells import MAIN
 from pinntk.network import DTYPES
 from pinntk.pdes import PDE, declaration
 from pinntk.residual.terms import Problem
@@ -65,6 +66,8 @@ def component(values: Any, key: str, base: type[T], messages: list[str]) -> type
         text = str(error).strip().split("\n")[0]
         if not isinstance(error, ImportError | AttributeError | ValueError):
             text = f"{type(error).__name__}: {text}"
+        elif module == MAIN:
+            text = "it stood in a notebook or script, and has to be defined in this one, too"
         messages.append(f"{key}._target_={target}: cannot be imported ({text}); allowed: a {base.__qualname__} class")
         return None
     if not (isinstance(found, type) and issubclass(found, base)):

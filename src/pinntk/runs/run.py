@@ -47,6 +47,17 @@ ACCEPT = "accept_edits=true to take it all the same"
 
 
 def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
+    """Do one run, or what is left of it, and say how it ended. As `attempt`, but where another process is at it the
+    exit code is 1.
+    """
+    try:
+        return attempt(config, wait)
+    except FolderInUse as error:
+        say(f"{error}; nothing done")
+        return 1
+
+
+def attempt(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
     """Do one run, or what is left of it.
 
     Args:
@@ -58,6 +69,7 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
 
     Raises:
         BadInput: the configuration, a checkpoint or the output folder cannot be used; nothing has been overwritten.
+        FolderInUse: another process is at this run.
     """
     started = time.monotonic()
     with doing("checks the settings"):
@@ -79,17 +91,13 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
     else:
         watching = measurements(settings, folder)
         room.check(settings, {name: watching[name] for name in wanted.callbacks}, training=False)
-    try:
-        with folder.locked(wait):
-            result = _ended(settings, folder)  # again, now that nobody else can be at it
-            if result is None:
-                (known,) = reference or (_reference(settings),)
-                return _train(settings, dict(config), folder, known, started)
-            wanted = news(settings, folder, result)
-            return _report(settings, folder, take_up(settings, config, folder, result, wanted), wanted)
-    except FolderInUse as error:
-        say(f"{error}; nothing done")
-        return 1
+    with folder.locked(wait):
+        result = _ended(settings, folder)  # again, now that nobody else can be at it
+        if result is None:
+            (known,) = reference or (_reference(settings),)
+            return _train(settings, dict(config), folder, known, started)
+        wanted = news(settings, folder, result)
+        return _report(settings, folder, take_up(settings, config, folder, result, wanted), wanted)
 
 
 def _reference(settings: RunSettings) -> Reference | None:

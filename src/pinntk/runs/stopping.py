@@ -11,13 +11,15 @@ from types import FrameType
 
 import pytorch_lightning as pl
 
+from pinntk.common.session import interactive
 from pinntk.methods import Method
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopOnSignal(pl.Callback):
-    """SIGINT and SIGTERM end the training after the current iteration; a second one ends the process at once.
+    """SIGINT and SIGTERM end the training after the current iteration; a second one ends the process at once, in a
+    session that somebody types in the training alone.
 
     One that is ignored stays so: a run in the background of a script is not for the Ctrl-C of the foreground.
 
@@ -49,7 +51,8 @@ class StopOnSignal(pl.Callback):
         self.received = number
         self._method.stop_requested = True
         # What is on the disk is whole at any moment, so there is nothing that a second signal could spoil.
-        signal.signal(number, signal.SIG_DFL)
+        typed = number == signal.SIGINT and interactive()
+        signal.signal(number, signal.default_int_handler if typed else signal.SIG_DFL)
         os.write(2, b"\nstopping after this iteration (again: at once)\n")
 
     @contextmanager

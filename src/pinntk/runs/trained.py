@@ -4,46 +4,78 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from pinntk.callbacks import solution_picture
 from pinntk.common.arrays import Array
-from pinntk.common.errors import BadInput, allowed
+from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.methods import Method
 from pinntk.methods.late import adopt
 from pinntk.network.network import PREDICT_ELEMENTS, PREDICT_ROWS
 from pinntk.pdes import PDE
-from pinntk.residual.named import all_placed
-from pinntk.residual.residuals import Residuals
+from pinntk.pdes.declaration import reference_of
+from pinntk.residual.residuals import Normalization, Residuals
+from pinntk.runs import analysis, shown
+from pinntk.runs.analysis import Kernel, LossCurvature
 from pinntk.runs.checkpoints import check_same_network, read_checkpoint
 from pinntk.runs.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.runs.settings import RunSettings
+from pinntk.runs.surroundings import undisturbed
 
 UNWATCHED: dict[str, Any] = {"accept_edits": False, "callbacks": {}, "logger": {}}
 """What watched the training does not matter to its network, and need not be there; nor whether edits were accepted."""
+POINTS = 300
+"""Of the equation, and of all conditions together, where kernel and Hessian are not asked for at others."""
+
+Points = ArrayLike | Mapping[str, ArrayLike]
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """The trained network of a run folder.
+@dataclass(frozen=True, repr=False)
+class Run:
+    """The trained network of a run folder: what ``pinntk.load`` and ``pinntk.train`` give.
 
     Attributes:
+        folder: the run folder.
         pde: the problem.
         result: what is in result.json; empty where the run has not ended.
-        method: the method with the trained network in it.
+        method: the method with the trained network in it, ``method.network``, a module of torch.
     """
 
+    folder: Path
     pde: PDE
     result: dict[str, Any]
     method: Method
+
+    def __repr__(self) -> str:
+        rows = self._summary()
+        return f"Run({rows['method']} on {rows['problem']}, {rows['status']}, L2RE {rows['L2RE']}: {self.folder})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: problem, method, error, seconds, folder, and the picture."""
+        rows = [list(row) for row in self._summary().items()]
+        return shown.grid([], rows) + shown.picture(self.folder)
+
+    def _summary(self) -> dict[str, str]:
+        found, error = self.result, self.result.get("l2re")
+        values = ", ".join(f"{name} = {value}" for name, value in self.pde.parameters().items())
+        return {
+            "problem": f"{self.pde.name} ({values})" if values else self.pde.name,
+            "method": self.method.name,
+            "status": found.get("status", "not ended"),
+            "L2RE": "not known" if error is None or np.isnan(error) else f"{error:.3e}",
+            "seconds": f"{found['seconds']:.1f}" if "seconds" in found else "not known",
+            "folder": str(self.folder),
+        }
 
     def predict(self, points: ArrayLike) -> NDArray[np.float64]:
         """The network's values.
@@ -88,6 +120,7 @@ class TrainedRun:
 
         return self._in_blocks(x, names, len(streams), of)
 
+    @undisturbed()
     def residuals(self, points: ArrayLike, region: str = "interior") -> dict[str, NDArray[np.float64]]:
         """The residuals of a region's terms, without weights, at any points.
 
@@ -108,17 +141,9 @@ class TrainedRun:
             r = run.residuals(run.pde.evaluation_points())["residual"]
         """
         x = self._points(points)
-        everything = self.pde.terms()
-        known = all_placed([term.region for term in everything], self.pde.domain)
-        free = [name for name, one in known.items() if not one.pairs and not one.whole]
-        if region not in free:
-            why = ""
-            if region in known:
-                why = (
-                    f" has {'pairs of points' if known[region].pairs else 'points of its own'}, no residuals at others"
-                )
-            raise ValueError(f"residuals: region {region!r}{why}; {allowed(region, free)}")
-        residuals = Residuals(self.pde, self.method.network, [term for term in everything if term.where == region])
+        analysis.check_free("residuals", self.pde, region)
+        terms = [term for term in self.pde.terms() if term.where == region]
+        residuals = Residuals(self.pde, self.method.network, terms)
 
         def of(part: Tensor) -> dict[str, Tensor]:
             return residuals.of_region(region, residuals.prepare_region(region, part))
@@ -128,6 +153,99 @@ class TrainedRun:
             if r.shape != (len(x),):
                 raise ValueError(f"residuals: term {name!r} has {r.shape} for {len(x)} points; allowed is one for each")
         return found
+
+    @undisturbed()
+    def ntk(
+        self,
+        points: Points | None = None,
+        region: str = "interior",
+        *,
+        interior: int = POINTS,
+        conditions: int = POINTS,
+    ) -> Kernel:
+        """The neural tangent kernel ``K = J J^T`` of the residuals, without weights, in float64.
+
+        Of a training in slabs of time it is that of the last slab.
+
+        Args:
+            points: (n, d), in the order of ``pde.coordinates``; or such arrays by region. None: fixed ones in all
+                regions, as ``callbacks=ntk_drift`` has them.
+            region: of the points, where they are one array.
+            interior, conditions: numbers of fixed points, of the equation and of all conditions together.
+
+        Returns:
+            K, (N, N), with its blocks by term and their spectra (`Kernel`); N rows are N^2 numbers.
+
+        Raises:
+            ValueError: ``points`` has another shape, or a region has no terms that are functions of a single point.
+
+        Example::
+
+            kernel = run.ntk({"interior": x, "initial": y})
+            kernel.spectrum("residual").values, kernel.block("residual", "initial")
+        """
+        return analysis.kernel(
+            self.method.problem, self.method.network, self._placed(points, region), interior, conditions
+        )
+
+    @undisturbed()
+    def hessian(
+        self,
+        points: Points | None = None,
+        region: str = "interior",
+        *,
+        interior: int = POINTS,
+        conditions: int = POINTS,
+        normalization: Normalization | None = None,
+    ) -> LossCurvature:
+        """The Hessian of the loss ``L = 1/2 |r|^2`` at these parameters, and its two parts, in float64.
+
+        Args:
+            points, region, interior, conditions: as for `ntk`.
+            normalization: of the loss, "sum" or "mean"; None: the method's. Its fixed weights are the method's, too.
+
+        Returns:
+            Operators (P, P) ``hessian``, ``gauss_newton`` and ``remainder``, and their ``norms()`` (`LossCurvature`).
+
+        Raises:
+            ValueError: as for `ntk`.
+
+        Example::
+
+            run.hessian().norms().ratio  # what of the Hessian the kernel does not have
+        """
+        settings = self.method.settings
+        loss = {"normalization": normalization or settings.normalization, "weights": settings.weights}
+        where = self._placed(points, region)
+        return analysis.curvature(self.method.problem, self.method.network, where, interior, conditions, **loss)
+
+    @property
+    def history(self) -> Any:
+        """metrics.csv by column, ``iteration`` first: a pandas DataFrame where pandas is installed, else a dictionary
+        of arrays (n,). Losses by term, L2RE where it was measured, nan elsewhere.
+
+        Example::
+
+            run.history.plot(x="iteration", y=["loss", "l2re"], logy=True)
+        """
+        return shown.frame(shown.history(self.folder))
+
+    @undisturbed()
+    def plot(self) -> Figure:
+        """Prediction, reference and error at the evaluation points, as in solution.png.
+
+        Returns:
+            A figure of matplotlib, which notebooks show; ``figure.savefig("u.pdf")`` writes it.
+        """
+        prediction, reference = self.predict(self.pde.evaluation_points()), reference_of(self.pde)
+        values = None if reference is None else reference.values
+        return solution_picture.plot(self.pde, prediction, values, self.method.name)
+
+    def _placed(self, points: Points | None, region: str) -> dict[str, Array] | None:
+        if points is None:
+            return None
+        by_region = points if isinstance(points, Mapping) else {region: points}
+        return {name: self._points(x) for name, x in by_region.items()}
 
     def _points(self, points: ArrayLike) -> Array:
         x = np.asarray(points, dtype=np.float64)
@@ -149,29 +267,49 @@ class TrainedRun:
         return {name: torch.cat([one[name] for one in found]).double().cpu().numpy() for name in names}
 
 
-def load(path: str | os.PathLike[str]) -> TrainedRun:
-    """See ``pinntk.load``."""
-    folder = RunFolder(Path(path).expanduser())
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Load the trained network of a run folder.
+
+    A problem or method that was defined in a notebook or a script has to be defined in this one, too.
+
+    Args:
+        folder: a run folder, ``runs/<pde>/<method>/<width>/<budget>/<settings hash>/seed<k>``.
+
+    Raises:
+        FileNotFoundError: the folder has no configuration or no checkpoint.
+        BadInput: one of them cannot be read; a ValueError.
+
+    Example::
+
+        run = pinntk.load("runs/burgers/adam/w50/laptop/0123456789ab/seed0")
+        u = run.predict(np.array([[0.5, 1.0]]))  # at x = 0.5, t = 1
+    """
+    of_run = RunFolder(Path(folder).expanduser())
     for file in (CONFIG, CHECKPOINT):
-        if not (folder.path / file).is_file():
-            raise FileNotFoundError(f"{folder.path / file} is not there; allowed: a run folder with a checkpoint")
+        if not (of_run.path / file).is_file():
+            raise FileNotFoundError(f"{of_run.path / file} is not there; allowed: a run folder with a checkpoint")
+    with undisturbed():
+        run, edited = _read(of_run)
+    if edited:
+        text = f"{of_run.path}: this run is of other code, changed since: {', '.join(edited)}"
+        warnings.warn(text, stacklevel=2)
+    return run
+
+
+def _read(folder: RunFolder) -> tuple[Run, list[str]]:
+    """The run, and what of its code has been edited since."""
     try:
         settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
     except Exception as error:  # whatever a file that is not ours may cause
         text = "; ".join(str(error).splitlines()[:3])
-        raise ValueError(f"{folder.path / CONFIG} cannot be read: {text}") from error
+        raise BadInput(f"{folder.path / CONFIG} cannot be read: {text}") from error
     method = settings.build()
-    try:
-        checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")
-        saved = checkpoint["state_dict"]
-        check_same_network(saved, method, folder.checkpoint)
-        result = folder.result() or {}
-    except BadInput as error:
-        raise ValueError(str(error)) from error
+    checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")
+    saved = checkpoint["state_dict"]
+    check_same_network(saved, method, folder.checkpoint)
+    result = folder.result() or {}
     method.reserve(saved)
     adopt(method, saved)
     then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(*settings.code)
-    if edited := changes(then, now) if then and now else []:
-        text = f"{folder.path}: this run is of other code, changed since: {', '.join(edited)}"
-        warnings.warn(text, stacklevel=3)
-    return TrainedRun(settings.pde, result, method.eval())
+    edited = changes(then, now) if then and now else []
+    return Run(folder.path, settings.pde, result, method.eval()), edited
