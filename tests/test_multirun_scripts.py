@@ -299,8 +299,8 @@ def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
         ["allen_cahn", "kdv", "helmholtz2d", "poisson2d_multiscale"], ["pcpinn", "pcpinn_gdnd"]
     )
     assert set(pairs) == {*itertools.product(problems, methods), *discrete}
-    for words in ("pde=kdv", "method=adam"):
-        assert len(started(tmp_path, "zoo", words)[1]) == 2
+    for word in ("pde=kdv", "method=adam"):
+        assert len(started(tmp_path, "zoo", word)[1]) == 2
 
 
 def test_a_refused_job_of_the_zoo_stops_neither_the_others_nor_the_report(tmp_path: Path) -> None:

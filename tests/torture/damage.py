@@ -20,8 +20,8 @@ import pinntk
 from pinntk.report.__main__ import main as report
 from pinntk.report.status import main as status
 
-FILES = ("checkpoints/last.ckpt", "result.json", "config.yaml", "metrics.csv", "progress.json", "solution.npz")
-FILES += ("solution.png", "ntk_drift.npz")
+FILES: tuple[str, ...] = ("checkpoints/last.ckpt", "result.json", "config.yaml", "metrics.csv", "progress.json")
+FILES += ("solution.npz", "solution.png", "ntk_drift.npz")
 METHODS = ("adam", "gdnd")
 WATCHED = ["callbacks=ntk_drift"]
 
