@@ -21,6 +21,7 @@ CHOICES = groups(CONF)
 PDES, METHODS, BUDGETS = CHOICES["pde"], CHOICES["method"], CHOICES["budget"]
 PHASES = "method.phases=[{adam: {steps: 10}}]"  # a plan has none of its own
 DISCRETE = {"convection", "wave", "reaction", "burgers", "heat2d", "poisson1d"}
+DISCRETE |= {"allen_cahn", "kdv", "helmholtz2d", "poisson2d_multiscale"}
 """Problems with a discrete form."""
 EVOLVING = {"allen_cahn", "kdv", "kuramoto_sivashinsky", "schroedinger", "gray_scott"}
 CLOSED = {"helmholtz2d", "poisson2d_multiscale", "poisson_nd", "kovasznay", "taylor_green", "heat_inverse", "cavity"}

@@ -92,7 +92,7 @@ def test_the_step_of_a_bad_condition_against_sixty_digits(shape: tuple[int, int]
     gram = J @ J.T if shape[0] < shape[1] else J.T @ J
     gram.diagonal().add_(found)
     squared = -J.T @ torch.linalg.solve(gram, r) if shape[0] < shape[1] else -torch.linalg.solve(gram, J.T @ r)
-    assert damping > 1e-14 or error(squared, d) > 1e-4
+    assert damping > 1e-14 or error(squared, d) > 1e-5
     assert found == pytest.approx(damping, rel=1e-3)
 
 

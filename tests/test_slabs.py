@@ -35,7 +35,7 @@ from pinntk.residual.terms import prescribed, zero
 POINTS = PointSettings(interior=60, initial=20, boundary=10)
 MANY = PointSettings(interior=120, initial=20, boundary=20)
 SHORT = {"adam": {"steps": 15}, "ssbroyden": {"steps": 25, "resample_every": 10}}
-LONG: dict[str, Any] = {"adam": {"steps": 50}, "ssbroyden": {"steps": 300}}
+LONG: dict[str, Any] = {"adam": {"steps": 50}, "ssbroyden": {"steps": 500}}
 hard_or_not = pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import WORDS
+from started import WORDS
 from conftest import Child
 from harness import Tally, Undisturbed, after, broken_files, differs, place_of, signalled, trials
 

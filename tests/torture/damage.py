@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from commands import command
+from started import command
 from conftest import Child, assert_same_network, spoken
 from harness import Tally, Undisturbed, differs, place_of, trials
 

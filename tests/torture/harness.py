@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from commands import command
+from started import command
 from conftest import Child, Ended, assert_same_run, result_of, spoken
 
 from pinntk.common.loading import load as load_module

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands import POISSON, WORDS, command
+from started import POISSON, WORDS, command
 from conftest import Child, Ended
 from harness import Tally, Undisturbed, after, broken_files, differs, place_of, signalled, trials
 
