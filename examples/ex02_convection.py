@@ -9,6 +9,8 @@ where those of K_rr are much the larger, the equation is learnt before its condi
 u = const among its solutions. beta enters K_rr by its square.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib import pyplot as plt
 from sizes import size
@@ -19,7 +21,7 @@ import pinntk
 rng = np.random.default_rng(0)
 inside = rng.uniform([0, 0], [2 * np.pi, 1], size=(size(300, 60), 2))
 start = np.column_stack([rng.uniform(0, 2 * np.pi, size(100, 30)), np.zeros(size(100, 30))])
-fixed = {"pde": "convection", "method": "adam", "width": 20, "threads": 1, "compile": False}
+fixed: dict[str, Any] = {"pde": "convection", "method": "adam", "width": 20, "threads": 1, "compile": False}
 points = f"points.interior={size(1000, 100)}"
 
 # %%

@@ -11,6 +11,7 @@ to x is left in it, and its minimum is the discrete solution.
 """
 
 import json
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -20,9 +21,11 @@ import pinntk
 
 # %%
 frequencies = (1, 2, 4, 8)
-fixed = {"pde": "poisson1d", "width": 20, "threads": 1, "compile": False}
+fixed: dict[str, Any] = {"pde": "poisson1d", "width": 20, "threads": 1, "compile": False}
 steps = f"method.steps={size(2000, 200)}"
-condition, preconditioned, errors = [], [], {"adam": [], "pcpinn": []}
+condition: list[float] = []
+preconditioned: list[float] = []
+errors: dict[str, list[float]] = {"adam": [], "pcpinn": []}
 for a in frequencies:
     words = (f"pde.a={a}", steps, "method.adam.learning_rate=3e-3")
     plain = pinntk.train(*words, method="adam", **fixed)

@@ -11,6 +11,8 @@ start from one network that Adam has trained, ``init_from``; a step of NNCG cost
 is time.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib import pyplot as plt
 from sizes import size
@@ -18,8 +20,8 @@ from sizes import size
 import pinntk
 
 # %%
-fixed = {"pde": "reaction", "method": "gdnd", "width": 20, "threads": 1, "compile": False}
-points = (f"points.interior={size(1000, 200)}", "points.initial=50", "method.log_every=10")
+fixed: dict[str, Any] = {"pde": "reaction", "method": "gdnd", "width": 20, "threads": 1, "compile": False}
+points = (f"points.interior={size(1000, 200)}", "points.initial=50", "method.log_every=5", "evaluate_every=5")
 
 
 def plan(adam: int, lbfgs: int, nncg: int) -> list[str]:
@@ -28,6 +30,7 @@ def plan(adam: int, lbfgs: int, nncg: int) -> list[str]:
 
 
 state = pinntk.train(*plan(size(1000, 200), 0, 0), **fixed)
+print(f"Adam: loss {state.result['loss']:.2e}, L2RE {state.result['l2re']:.2e}")
 runs = {
     "L-BFGS": pinntk.train(*plan(0, size(600, 60), 0), init_from=str(state.folder), **fixed),
     "NNCG": pinntk.train(*plan(0, 0, size(40, 10)), init_from=str(state.folder), **fixed),
