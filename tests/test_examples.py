@@ -48,14 +48,6 @@ def agree(name: str, out: str) -> None:
         ((own,),) = numbers(r"^Run\(.*L2RE #:", out)
         ((mine,),) = numbers(r"^L2RE #$", out)
         assert mine == pytest.approx(own, rel=0.02)
-    elif name == "ex02":
-        # K_rr = K_tt + beta (K_tx + K_xt) + beta^2 K_xx, so that (ratio - ratio at beta = 0) grows at most as beta^2.
-        rows = {row[0]: row[1] for row in numbers(r"^beta #: trace ratio #,", out)}
-        assert 100 < rows[40] / rows[1] < 1600 * 2
-    elif name == "ex04":
-        for a, plain, after in numbers(r"^a #: cond # to #,", out):
-            assert plain == pytest.approx(a**2, rel=1e-3)
-            assert after == pytest.approx(1, abs=1e-6)
     elif name == "ex05":
         ((adam,),) = numbers(r"^Adam: loss #,", out)
         for (loss,) in numbers(r"^(?:L-BFGS|NNCG): loss #,", out):
