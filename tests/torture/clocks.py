@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from started import WORDS
 from conftest import Child
 from harness import Tally, Undisturbed, after, broken_files, differs, place_of, signalled, trials
+from started import WORDS
 
 JUMPS = (-2e9, -4e8, -3600.0, 0.0, 3600.0, 4e8)
 """Seconds; the first leads to before 1970."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from started import command
 from conftest import Child, assert_same_network, spoken
 from harness import Tally, Undisturbed, differs, place_of, trials
+from started import command
 
 import pinntk
 from pinntk.report.__main__ import main as report

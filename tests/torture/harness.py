@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from started import command
 from conftest import Child, Ended, assert_same_run, result_of, spoken
+from started import command
 
 from pinntk.common.loading import load as load_module
 from pinntk.report.status import main as status

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from started import POISSON, WORDS, command
 from conftest import Child, Ended
 from harness import Tally, Undisturbed, after, broken_files, differs, place_of, signalled, trials
+from started import POISSON, WORDS, command
 
 FUSED = ["method=adam", "budget=smoke", *POISSON, "threads=1", "width=8", "method.steps=120", "method.log_every=20"]
 FUSED += ["checkpoint.every_seconds=1e-9"]
