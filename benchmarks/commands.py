@@ -36,6 +36,7 @@ NOT_RUN = {
     r"^make (?:install|tools|run)\b|^pip install": "makes an environment, from the network; .ci/run does",
     r"^make |^\.ci/run": "runs tests, lint or the site, which .ci/run does",
     r"tests/mutants\.py": "runs the tests fifty times: a quarter of an hour",
+    r"^python tests/torture": "an hour; small rounds of it are slow tests",
     r"^tensorboard ": "a server, which does not end",
     r"launcher=gpus|accelerator=gpu|benchmarks/gpu": "needs a GPU",
     r"multirun_scripts/(?:slurm|ray)\.sh": "needs a cluster",
