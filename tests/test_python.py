@@ -264,5 +264,5 @@ def test_what_readme_says(cli: Cli) -> None:
     names: dict[str, Any] = {}
     exec(text, names)
     assert (names["run"].pde.name, names["run"].result["seed"]) == ("burgers", 3)
-    assert names["run"].result["method_figures"]["phases"]["adam"]["steps"] == 500
+    assert names["run"].result["method_figures"]["phases"][0]["iterations"] == 500
     assert len(names["sweep"].runs) == 12
