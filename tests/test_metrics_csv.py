@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training import fit, make, stop_at
 
 from pinntk.callbacks import ErrorAgainstReference, TimedCheckpoint
 from pinntk.loggers.metrics_csv import MetricsCSV
+from pinntk.runs.shown import history
 
 
 def lines(folder: Path) -> list[str]:
@@ -152,3 +154,17 @@ def test_a_damaged_log_is_put_aside_and_ends_nothing(
     assert list(rows(tmp_path)) == [*kept, 50]
     assert (tmp_path / "metrics.damaged.csv").read_bytes() == damaged
     second.save()
+
+
+def test_what_only_reads_leaves_a_damaged_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert history(tmp_path) == {}
+    path.write_text("iteration,loss,l2re\n10,0.5,\n20,0.25,0.125\n")
+    found = history(tmp_path)
+    assert [found["iteration"].tolist(), found["loss"].tolist(), found["l2re"][1]] == [[10, 20], [0.5, 0.25], 0.125]
+    assert np.isnan(found["l2re"][0])
+    path.write_text(damaged := "iteration,loss\n10,0.5\n20,0.2")
+    with pytest.raises(ValueError, match=r"metrics\.csv: cannot be read: its last line has no end"):
+        history(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+    assert path.read_text() == damaged

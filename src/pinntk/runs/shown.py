@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import importlib.util
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pinntk.common.arrays import Array
-from pinntk.loggers.metrics_csv import MetricsCSV
+from pinntk.loggers.metrics_csv import read_rows
 
 PICTURE = "solution.png"
 
@@ -35,11 +35,21 @@ def frame(columns: Mapping[str, Any]) -> Any:
 
 
 def history(folder: Path) -> dict[str, Array]:
-    """The columns of a run's metrics.csv, (n,) each; nan where a row has no value. None where there is no such file."""
-    log = MetricsCSV(folder, resumed_at=sys.maxsize)
-    rows = [log.rows[iteration] for iteration in sorted(log.rows)]
-    found = {name: np.array([float(row.get(name, math.nan)) for row in rows]) for name in log.columns if rows}
-    return found if not rows else found | {"iteration": found["iteration"].astype(int)}
+    """The columns of a run's metrics.csv, (n,) each; nan where a row has no value. None at all where there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / "metrics.csv"
+    if not path.exists():
+        return {}
+    try:
+        rows = dict(sorted(read_rows(path)))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    values = {name: np.array([float(row.get(name, math.nan)) for row in rows.values()]) for name in names}
+    return {"iteration": np.array(list(rows), dtype=int)} | values
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
