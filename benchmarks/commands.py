@@ -62,7 +62,7 @@ SCRIPTS = {
     "fig1a.sh": "pde=reaction width=w50 seed=0 method.steps=20 callbacks.ntk_drift.every=10 method.log_every=10",
     "fig1b.sh": "pde=reaction width=w50 seed=0",
     "forecast.sh": "pde=reaction width=w50 method.steps=20 method.log_every=10 callbacks.ntk_forecast.steps=20",
-    "zoo.sh": "pde=heat_inverse seed=0 budget=smoke",
+    "zoo.sh": "pde=heat_inverse method=adam seed=0 budget=smoke",
     "theorem2.sh": "pde=poisson1d width=w50 seed=0,1 method.descent.steps=20 method.log_every=10",
 }
 """What is added to the words of a sweep's script to make it small."""

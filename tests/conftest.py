@@ -117,6 +117,8 @@ class Child:
         output: str | Path = "child",
     ) -> None:
         self.outputs = [folder / f"{output}.{end}" for end in ("out", "err")]
+        for path in self.outputs:
+            path.touch()  # there even if it is killed before it opens them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads of libraries
             self.pid = os.fork()

@@ -337,6 +337,22 @@ def test_a_file_of_the_users_takes_the_place_of_one_of_pinntk(cli: Cli, flags: l
     assert result_of(own)["pde_parameters"] == {"a": 3}
 
 
+def test_settings_found_for_a_problem_of_pinntk_are_none_for_a_class_of_its_name(cli: Cli) -> None:
+    def width(target: str, own: int | None = None) -> int:
+        mine = cli.folder / target / str(own)
+        (mine / "pde").mkdir(parents=True)
+        (mine / "pde/kovasznay.yaml").write_text(f"# @package _global_\npde: {{_target_: {target}, Re: 40.0}}\n")
+        if own:
+            (mine / "tuned/ssbroyden/kovasznay").mkdir(parents=True)
+            text = f"# @package _global_\nnetwork: {{width: {own}}}\n"
+            (mine / "tuned/ssbroyden/kovasznay/laptop.yaml").write_text(text)
+        return int(compose(["pde=kovasznay", "method=ssbroyden"], [mine])["network"]["width"])
+
+    pinntk = "pinntk.pdes.zoo.kovasznay.Kovasznay"
+    assert (width(pinntk), width("mine.Kovasznay"), width("mine.Kovasznay", 17)) == (30, 50, 17)
+    assert compose(["pde=kovasznay", "method=ssbroyden"])["network"]["width"] == 30
+
+
 def test_help_names_groups_choices_and_keys(cli: Cli) -> None:
     ended = cli("--help")
     assert ended.code == 0

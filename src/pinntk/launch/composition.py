@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hydra
@@ -35,11 +38,41 @@ one of pinntk's takes its place. ``hydra.searchpath`` and ``--config-dir`` put t
 
 
 class OwnFirst(SearchPathPlugin):
-    """What has Hydra look in `own_folders`."""
+    """What has Hydra look in `own_folders`, and behind them in a folder without settings for the problems in them."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in own_folders:
             search_path.prepend("own", f"file://{folder.absolute()}", "main")
+        problems = {path.stem for folder in own_folders for path in folder.glob("pde/*.yaml") if _of_a_class(path)}
+        if problems:
+            (conf,) = (path.path.removeprefix("file://") for path in search_path.get_path() if path.provider == "main")
+            search_path.prepend("nothing", f"file://{_nothing_for(problems, Path(conf))}", "main")
+
+
+def _of_a_class(path: Path) -> bool:
+    """Whether it is the file of a class that is not pinntk's."""
+    found = re.search(r"\b_target_:\s*['\"]?([\w.]+)", path.read_text(encoding="utf-8"))
+    return found is not None and not found[1].startswith("pinntk.")
+
+
+_nothing: list[TemporaryDirectory[str]] = []
+
+
+def _nothing_for(problems: Set[str], conf: Path) -> str:
+    """A folder with a file that sets nothing for each of pinntk's ``tuned/<method>/<problem>/<budget>.yaml``.
+
+    A class of the user's that bears the name of one of pinntk's would else get the settings found for pinntk's.
+    """
+    if not _nothing:
+        _nothing.append(TemporaryDirectory(prefix="pinntk-"))
+    folder = Path(_nothing[0].name)
+    shutil.rmtree(folder / "tuned", ignore_errors=True)
+    for path in conf.glob("tuned/*/*/*.yaml"):
+        if path.parent.name in problems:
+            empty = folder / path.relative_to(conf)
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.write_text("# @package _global_\n")
+    return _nothing[0].name
 
 
 @contextmanager
