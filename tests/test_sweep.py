@@ -172,6 +172,23 @@ def test_the_same_run_twice_in_one_sweep(cli: Cli) -> None:
     assert ended.out.count("training adam") == ended.out.count("finished before") == 1
 
 
+def test_what_an_experiment_sweeps_is_checked_with_the_words(cli: Cli) -> None:
+    (cli.folder / "mine/experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra: {sweeper: {params: {method: adam, seed: '1,%s'}}}\n"
+    for name, second in (("good", "2"), ("bad", "-2")):
+        (cli.folder / f"mine/experiment/{name}.yaml").write_text(text % second)
+    few = [word for word in FAST if not word.startswith(("pde=", "method=", "seed="))]
+    words = ["--config-dir", "mine", *few, "pde=kovasznay"]  # has no discrete form: nothing for the default method
+    ended = cli("-m", *words, "experiment=good")
+    assert ended.code == 0, ended.err
+    assert [row[1] for row in rows(ended.out)] == ["completed", "completed"]
+    assert len(cli.run_folders()) == 2
+    ended = cli("-m", *words, "experiment=bad")
+    assert (ended.code, ended.out) == (2, "")
+    assert spoken(ended.err).startswith("error: seed=-2: ")
+    assert cli("-m", *words, "experiment=bad", "seed=3").code == 0  # a word takes the place of what the file sweeps
+
+
 def test_ctrl_c_between_jobs_prints_the_table(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     advance = AdamMethod.advance
 

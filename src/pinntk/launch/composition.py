@@ -138,8 +138,7 @@ class Composer:
         Raises:
             BadInput: all errors of the jobs looked at, each once.
         """
-        with self._initialized():
-            jobs = list(overrides.sample_jobs(words, self.choices))
+        jobs = self._sample_jobs(words)
         messages: list[str] = []
         unused: list[dict[str, str]] = []
         for job in jobs:
@@ -157,6 +156,19 @@ class Composer:
             messages = overrides.ineffective(words, unused)
         if messages:
             raise BadInput(*messages)
+
+    def _sample_jobs(self, words: Sequence[str]) -> list[list[str]]:
+        """Jobs that show whether all is good: of these words, and of what an experiment's file sweeps besides."""
+        fixed: list[str] = []
+        try:
+            with self._initialized():
+                fixed = [str(word.input_line) for word in overrides.parse(words) if not word.is_sweep_override()]
+                config = hydra.compose("config", overrides=fixed, return_hydra_config=True)
+                params = config.hydra.sweeper.get("params") or {}
+                swept = [f"{key}={value}" for key, value in params.items()]
+                return list(overrides.sample_jobs([*swept, *words], self.choices))  # the last of a key counts
+        except ERRORS as error:
+            raise self.explain(fixed, error) from error
 
     def _initialized(self) -> hydra.initialize_config_dir:
         own_folders[:] = self.folders[1:]
