@@ -28,7 +28,7 @@ SEEDS = 3
 
 def number(value: float | None) -> str:
     """Two digits: "1.9e-5"."""
-    return "–" if value is None else f"{value:.1e}".replace("e-0", "e-")
+    return "–" if value is None else f"{value:.1e}".replace("e-0", "e-").replace("e+00", "")
 
 
 def by_settings(runs: Iterable[Run]) -> Iterator[list[Run]]:
