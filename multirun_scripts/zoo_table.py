@@ -89,11 +89,12 @@ def trials(title: str, runs: Sequence[Run]) -> str:
     found = min(groups, key=lambda group: (-len(group), _median(group)))
     errors = [float(run.result["l2re"]) for run in found]
     seconds = [round(run.result["seconds"]) for run in found]
+    took = "–".join(map(str, sorted({min(seconds), max(seconds)})))
     published, goal = ROWS[title]
     return (
         f"| {title} | `{column(found[0])}` | {', '.join(map(number, errors))} | **{number(median(errors))}** | {goal} |"
         f" {published} | {number(found[0].result.get('fresh_loss'))} | {found[0].result['parameters']:,} |"
-        f" {found[0].steps:,} | {'–'.join(map(str, sorted({min(seconds), max(seconds)})))} s | {found[0].settings_hash} |"
+        f" {found[0].steps:,} | {took} s | {found[0].settings_hash} |"
     )
 
 
