@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pinntk import __version__
-from pinntk.common.cores import available_cores
+from pinntk.common.cores import available_cores, processor
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.launch.cli import compose, configuration_folder
@@ -38,11 +38,9 @@ from pinntk.runs.run import run
 
 if TYPE_CHECKING:
     from benchmarks import gpu_cells, gpu_table
-    from benchmarks.step import processor
 else:
     import gpu_cells
     import gpu_table
-    from step import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("lease", "agreement", "whole", "steps")

@@ -22,7 +22,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -36,6 +35,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pinntk.common.cores import processor
 from pinntk.common.files import write_atomically, write_json
 from pinntk.common.memory import in_words
 from pinntk.methods.adam import AdamMethod
@@ -358,14 +358,6 @@ def picture(cells: dict[str, Any]) -> Figure:
                 panel.legend(frameon=False, fontsize=8)
         panels[1, k].set_xlabel({"points": "residuals N", "parameters": "parameters P"}[axis])
     return figure
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text().splitlines() if listing.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def main(words: Sequence[str] | None = None) -> int:

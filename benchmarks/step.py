@@ -25,7 +25,6 @@ import argparse
 import importlib.util
 import json
 import logging
-import platform
 import statistics
 import time
 import warnings
@@ -38,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from pinntk.common.arrays import Array
+from pinntk.common.cores import processor
 from pinntk.methods.adam import AdamMethod
 from pinntk.methods.base import Method
 from pinntk.methods.pinn_ntk import PINNNTK
@@ -238,14 +238,6 @@ def row(times: dict[str, list[float]]) -> list[str]:
             pairs = zip(theirs, ours, strict=True)
             cells.append(spread([o / t if name == "matmul" else t / o for t, o in pairs]))
     return cells
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text().splitlines() if listing.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def main() -> None:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from pinntk import load
 from pinntk.callbacks import HessianNorm, NTKDrift
+from pinntk.common.cores import processor
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_json
 from pinntk.discrete.conditioning import ConditionNumbers
@@ -143,15 +142,6 @@ def measure(run: Run, points: int) -> dict[str, Any]:
         "processor": processor(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
-
-
-def processor() -> str:
-    """The name that the machine has for its processor."""
-    try:
-        names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
 
 
 def train(words: str, steps: int, folder: Path) -> int:

@@ -67,6 +67,8 @@ def test_a_run_leaves_what_it_should(cli: Cli) -> None:
     assert 0 < result["seconds"] == pytest.approx(sum(result["seconds_per_phase"].values()))
     assert result["wall_seconds"] > result["seconds"]
     assert "git" in result
+    listed = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    assert result["processor"] in listed if "model name" in listed else result["processor"]
 
     # The errors that are reported are those of what is saved.
     saved = arrays_of(folder / "solution.npz")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pinntk import __version__
+from pinntk.common.cores import processor
 from pinntk.common.fingerprint import fingerprint
 from pinntk.methods import Method
 from pinntk.pdes import PDE, PartialReference
@@ -74,6 +75,7 @@ def describe(
         "seconds": method.seconds,
         "seconds_per_phase": dict(method.seconds_per_phase),
         "device": torch.cuda.get_device_name() if settings.accelerator == "gpu" else "cpu",
+        "processor": processor(),
         "precision": settings.precision,
         "threads": settings.cores,
         "compiled": method.objective.way in ("fused_compiled", "compiled"),
