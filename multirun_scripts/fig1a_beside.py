@@ -13,6 +13,7 @@ import sys
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +23,10 @@ from pinntk.report.pictures import png
 
 Lines = dict[str, list[tuple[int, float, float]]]
 """Width, drift and its spread, by the name of a line."""
+STYLES: dict[str, dict[str, Any]] = {
+    "ours": {"color": "C0", "lw": 2.5, "marker": "o"},
+    "paper": {"color": "k", "lw": 2.5, "ls": "--"},
+}
 
 
 def read(folder: Path) -> dict[str, Lines]:
@@ -45,12 +50,11 @@ def read(folder: Path) -> dict[str, Lines]:
     return {pde: {name: sorted(points) for name, points in lines.items()} for pde, lines in sorted(found.items())}
 
 
-def draw(axes: Axes, lines: Lines) -> None:
-    """One problem: ours and the paper's thick, the others thin."""
-    styles = {"ours": {"color": "C0", "lw": 2.5, "marker": "o"}, "paper": {"color": "k", "lw": 2.5, "ls": "--"}}
-    for n, (name, points) in enumerate(lines.items()):
+def draw(axes: Axes, lines: Lines, names: list[str]) -> None:
+    """One problem: ours and the paper's thick, the others thin, of colours by their place among the names."""
+    for name, points in lines.items():
         widths, drifts, spreads = zip(*points, strict=True)
-        style = styles.get(name, {"color": f"C{n % 9 + 1}", "lw": 1, "marker": "."})
+        style = STYLES.get(name) or {"color": f"C{names.index(name) % 9 + 1}", "lw": 1, "marker": "."}
         axes.errorbar(widths, drifts, yerr=spreads if name == "ours" else None, label=name, capsize=3, **style)
     axes.set_xscale("log")
     axes.set_xlabel("width")
@@ -67,8 +71,9 @@ def main() -> None:
         sys.exit(f"{error.filename}: {error.strerror}; multirun_scripts/fig1a.sh makes fig1a.csv")
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    names = [name for name in dict.fromkeys(n for lines in found.values() for n in lines) if name not in STYLES]
     for axes, (pde, lines) in zip(panels, found.items(), strict=True):
-        draw(axes, lines)
+        draw(axes, lines, names)
         axes.set_title(pde)
     panels[0].set_ylabel("‖K(0) − K(t)‖₂ / ‖K(0)‖₂ at the last iteration")
     write_atomically(folder / "beside.png", partial(Path.write_bytes, data=png(figure)))

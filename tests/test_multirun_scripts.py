@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 import json
 import os
@@ -71,6 +72,30 @@ def test_figure_1a(tmp_path: Path) -> None:
     names = ["drift_uu", "drift_rr", "norm", "norm_uu", "norm_rr", "effective_rank"]
     assert [float(rows[-1][f"{name}_mean"]) for name in names] == [float(f"{x:.5g}") for x in expected]
     assert ran("fig1a.py", tmp_path / "nothing").returncode == 1
+
+
+def test_figure_1a_beside_the_paper_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last iteration of ours, with its spread; the paper's and other settings by width."""
+    (tmp_path / "fig1a.csv").write_text(
+        "pde,width,iteration,drift_mean,drift_std\nwave,100,0,0,0\nwave,100,9,0.5,0.1\nwave,20,9,0.25,0.2\n"
+    )
+    (tmp_path / "published.csv").write_text("pde,width,drift\nwave,100,0.7\nreaction,100,0.8\n")
+    (tmp_path / "search.csv").write_text("setting,pde,width,iteration,drift\nsum loss,wave,100,9,0.3\n")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    found = importlib.import_module("fig1a_beside").read(tmp_path)
+    assert found == {
+        "reaction": {"paper": [(100, 0.8, 0.0)]},
+        "wave": {
+            "ours": [(20, 0.25, 0.2), (100, 0.5, 0.1)],
+            "paper": [(100, 0.7, 0.0)],
+            "sum loss": [(100, 0.3, 0.0)],
+        },
+    }
+    assert ran("fig1a_beside.py", tmp_path).returncode == 0
+    assert (tmp_path / "beside.png").stat().st_size > 10_000
+    ended = ran("fig1a_beside.py", tmp_path / "nothing")
+    assert ended.returncode == 1
+    assert "fig1a.csv: No such file" in ended.stderr
 
 
 def test_figure_1b(tmp_path: Path) -> None:
