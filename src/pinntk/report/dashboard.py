@@ -136,7 +136,7 @@ def workspace(seen: Seen, *, entity: str, project: str, name: str, sweep: str | 
         sections=sections,
         settings=ws.WorkspaceSettings(x_axis=LOGGED_BY, max_runs=20),
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Tags().isin([sweep])] if sweep else "",
+            filters=ws.And(ws.Tags().isin([sweep])) if sweep else "",
             groupby=[ws.Config("run.problem"), ws.Metric("Group")],
             order=[ws.Ordering(ws.Summary("l2re.last"))],
             pinned_columns=[
