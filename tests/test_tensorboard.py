@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what TensorBoard imports
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+CHOICES = ("csv", "wandb", "tensorboard", "mlflow")
 WORDS = [*FAST, "logger=tensorboard", "evaluate_every=10"]
 
 
@@ -115,7 +116,7 @@ def test_a_failure_is_one_line_and_the_training_goes_on(cli: Cli, monkeypatch: p
 def test_every_choice_but_none_writes_the_same_metrics_csv() -> None:
     from pinntk.launch.cli import compose
 
-    entries = [compose([f"logger={choice}"])["logger"].get("csv") for choice in ("csv", "wandb", "tensorboard")]
+    entries = [compose([f"logger={choice}"])["logger"].get("csv") for choice in CHOICES]
     assert entries[0] is not None
-    assert entries[0] == entries[1] == entries[2]
+    assert all(entry == entries[0] for entry in entries)
     assert compose(["logger=none"])["logger"] == compose(["logger=null"])["logger"] == {}
