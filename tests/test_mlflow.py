@@ -15,6 +15,7 @@ from training import interrupting
 
 from pinntk.launch.cli import main
 from pinntk.methods import Method
+from pinntk.report.reading import find_runs
 
 pytest.importorskip("mlflow", exc_type=ImportError)
 from pinntk.loggers.mlflow_logger import MLflow, MlflowClient, quiet
@@ -86,7 +87,8 @@ def test_curves_settings_pictures_tables_and_result(home: Path, capsys: pytest.C
     assert run.data.metrics["l2re_min"] == lowest
     assert run.data.tags["status"] == "completed"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
-    assert artifacts.is_relative_to(home / "runs" / "mlflow")
+    assert artifacts.is_relative_to(home / "runs" / ".mlflow")
+    assert [found.folder for found in find_runs(home / "runs")[0]] == [folder]  # and no copy
     assert json.loads((artifacts / "result.json").read_text()) == result
     assert (artifacts / "pictures" / "solution.png").read_bytes() == (folder / "solution.png").read_bytes()
     along = sorted(path.parent.name for path in artifacts.glob("pictures/prediction/*/prediction.png"))

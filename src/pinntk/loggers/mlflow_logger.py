@@ -29,8 +29,8 @@ except ImportError as error:
 
 ID = "mlflow_id.txt"
 """In the run folder: the id of its MLflow run, so that a resumed run goes on in the same one."""
-DATABASE, ARTIFACTS = "mlflow.db", "mlflow"
-"""In the folder of all runs, where no server is named."""
+DATABASE, ARTIFACTS = "mlflow.db", ".mlflow"
+"""In the folder of all runs, where no server is named; hidden, as whoever looks for runs would find copies there."""
 STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST = 500
 """Letters of a parameter that every server takes."""
@@ -42,7 +42,7 @@ class MLflow(Dashboard):
     """One MLflow run per run folder: curves against the iteration, settings, pictures, tables, the result.
 
     ``MLFLOW_TRACKING_URI`` names the server. Without it there is a database ``mlflow.db`` in the folder of all runs,
-    and the pictures in its folder ``mlflow``; no server is needed to write them.
+    and the files in its folder ``.mlflow``; no server is needed to write them.
 
     Args:
         folder: the run folder.
