@@ -18,7 +18,9 @@ from pinntk.methods import Method
 from pinntk.report.reading import find_runs
 
 pytest.importorskip("mlflow", exc_type=ImportError)
-from pinntk.loggers.mlflow_logger import MLflow, MlflowClient, quiet
+from mlflow.tracking import MlflowClient
+
+from pinntk.loggers.mlflow_logger import MLflow, quiet
 
 WORDS = [*FAST, "logger=mlflow", "evaluate_every=10"]
 

@@ -295,8 +295,9 @@ def test_a_run_without_a_reference_has_no_error(trained: Path, tmp_path: Path) -
 
 
 def test_a_job_has_its_sweep_as_tag_and_column(tmp_path: Path) -> None:
-    assert WandB(tmp_path / RUN, sweep="2026-01-02").settings.run_tags[-1] == "2026-01-02"
-    assert WandB(tmp_path / RUN, sweep="2026-01-02").columns()["sweep"] == "2026-01-02"
+    log = WandB(tmp_path / RUN, sweep="2026-01-02")
+    assert log.settings.run_tags == ("poisson1d", "adam", "w10", "smoke", "2026-01-02")
+    assert log.columns()["sweep"] == "2026-01-02"
     loggers = {"wandb": {"sweep": "{sweep}", "folder": "{folder}", "tags": ["a"]}, "csv": {"folder": "{folder}"}}
     named = {"sweep": "2026-01-02", "folder": "{folder}", "tags": ["a"]}
     assert of_sweep(loggers, "2026-01-02") == {**loggers, "wandb": named}

@@ -164,13 +164,7 @@ def quiet() -> Iterator[None]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key.
-
-    Example::
-
-        >>> flat({"seed": 0, "network": {"width": 10, "features": []}})
-        {'seed': 0, 'network.width': 10, 'network.features': []}
-    """
+    """Settings by dotted key: ``{"network": {"width": 10}}`` is ``{"network.width": 10}``."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"

@@ -87,7 +87,8 @@ class Spectrum:
         if not len(self.values) or not self.largest > 0:
             return np.empty(0)
         rounding = len(self.values) * torch.finfo(self.values.dtype).eps * self.largest
-        return np.log10(self.values.double().clamp(min=rounding).cpu().numpy())
+        values: Array = self.values.double().clamp(min=rounding).log10().cpu().numpy()
+        return values
 
 
 class SymmetricOperator(ABC):
