@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "benchmarks/README.md", "results/*/README.md")
-PROGRAMS = r"(?:\.venv/bin/)?python|make|pinntk|pip|tensorboard|wandb|/usr/bin/time"
+PROGRAMS = r"(?:\.venv/bin/)?python|make|pinntk|pip|tensorboard|mlflow|wandb|/usr/bin/time"
 SCRIPT = r"\.ci/run|(?:multirun_scripts|benchmarks)/\w+\.sh"
 COMMAND = re.compile(rf"(?:{PROGRAMS}|{SCRIPT})(?= )|(?:{SCRIPT})$")
 SECONDS = 280
@@ -37,7 +37,7 @@ NOT_RUN = {
     r"^make |^\.ci/run": "runs tests, lint or the site, which .ci/run does",
     r"tests/mutants\.py": "runs the tests fifty times: a quarter of an hour",
     r"^python tests/torture": "an hour; small rounds of it are slow tests",
-    r"^tensorboard ": "a server, which does not end",
+    r"^(?:tensorboard|mlflow) ": "a server, which does not end",
     r"launcher=gpus|accelerator=gpu|benchmarks/gpu": "needs a GPU",
     r"multirun_scripts/(?:slurm|ray)\.sh": "needs a cluster",
     r"--config-dir my_conf pde=mine": "the file is the reader's; tests/test_problem_examples.py trains such",
@@ -52,7 +52,7 @@ NOT_RUN = {
     r"^python benchmarks/(?:lightning_overhead|frame|logger_overhead|second_order|broyden|seconds_to_best\.py runs)": (
         "a measurement of minutes that means nothing beside other work"
     ),
-    r"^wandb (?:login|sync)": "needs an account",
+    r"^wandb (?:login|sync)|pinntk\.dashboard .*--save": "needs an account",
     r"^python (?:train\.py|-m pinntk|-X importtime)$": "names the program, and no run",
 }
 """Patterns of commands, and why those are not run here."""

@@ -17,6 +17,7 @@ from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method
 from pinntk.network import NetworkSettings
 from pinntk.pdes.base import PDE
+from pinntk.residual.spectra import Spectrum
 
 
 class Measurement(pl.Callback):
@@ -145,6 +146,13 @@ class Measurement(pl.Callback):
             self.failed = True
             text = str(error).strip().split("\n")[0]
             self.say(f"nothing at iteration {iteration}: {type(error).__name__}: {text}; the training goes on")
+
+    def show_spectrum(self, method: Method, name: str, spectrum: Spectrum) -> None:
+        """Give the loggers that take histograms (``log_histogram``) one of the eigenvalues now, by decades."""
+        takers = [logger for logger in method.loggers if hasattr(logger, "log_histogram")]
+        if takers and len(values := spectrum.decades):
+            for logger in takers:
+                logger.log_histogram(f"{name}_log10", values, step=method.iteration)
 
     def say(self, text: str) -> None:
         """A line for the user."""

@@ -111,6 +111,8 @@ class NTKDrift(Measurement):
             if len(now[name])  # K_uu has no rows where a problem has no conditions
         }
         method.log_figures(named)
+        for name, spectrum in zip(BLOCKS, spectra, strict=True):
+            self.show_spectrum(method, f"ntk_spectrum_{name}", spectrum)
 
 
 def plot(iterations: Array, drift: Array, spectra: dict[str, Array], method: Method) -> Figure:

@@ -30,6 +30,7 @@ from pinntk.pdes.base import PDE
 from pinntk.residual.extent import Extent
 from pinntk.residual.ntk import FactoredJacobian
 from pinntk.residual.residuals import Residuals
+from pinntk.residual.spectra import Spectrum
 
 ETAS = 4
 """Step sizes at which Lemma 1 is looked at, each half of the one before."""
@@ -112,6 +113,8 @@ class NTKForecast(Measurement):
         self.found["done"] = True
         write_figure(self.picture, plot(found, f"{title(method)}, iteration {method.iteration}"))
         method.log_figures({f"ntk_forecast_{name}": float(found[name]) for name in ("horizon", "horizon_loss")})
+        eigenvalues = torch.from_numpy(found["eigenvalues"]).to(method.network.vector().dtype).clamp(min=0)
+        self.show_spectrum(method, "ntk_forecast_spectrum", Spectrum(eigenvalues))
 
     def forecast(self, method: Method) -> dict[str, Array]:
         """Both lemmas at the method's current parameters; the method is left as it is."""

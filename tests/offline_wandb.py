@@ -61,6 +61,7 @@ class OfflineRun:
         summary: values by key.
         exit_code: None where the run was not finished.
         step_metrics: name, or glob, of the metric -> the one on its x axis.
+        aggregates: name of the metric -> what of its curve the summary has.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,6 +70,7 @@ class OfflineRun:
         self.history: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.step_metrics: dict[str, str] = {}
+        self.aggregates: dict[str, set[str]] = {}
         self.exit_code: int | None = None
         (path,) = folder.glob("*.wandb")
         for record in records(path):
@@ -83,7 +85,9 @@ class OfflineRun:
             elif kind == "summary":
                 self.summary |= items(record.summary.update)
             elif kind == "metric":
-                self.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+                metric = record.metric
+                self.step_metrics[metric.name or metric.glob_name] = metric.step_metric
+                self.aggregates[metric.name] = {kind.name for kind, chosen in metric.summary.ListFields() if chosen}
             elif kind == "exit":
                 self.exit_code = record.exit.exit_code
 

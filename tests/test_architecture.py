@@ -12,7 +12,7 @@ PACKAGES = (
     *("callbacks", "loggers", "runs", "launch", "report"),
 )
 """In their order: a module imports from its own package and from those before it."""
-DOORS = {"", "__main__", "status", "train", "hydra_plugins.pinntk"}
+DOORS = {"", "__main__", "dashboard", "status", "train", "hydra_plugins.pinntk"}
 """Where one comes in: files of a few lines, which import what they open and are imported by nothing."""
 MAY_HYDRA = {
     *("launch.cli", "launch.composition", "launch.launchers", "launch.overrides"),

@@ -123,9 +123,9 @@ BAD = [
     ("tuned=foo", ["tuned=foo", "unknown choice"]),
     ("hydra/launcher=foo", ["hydra/launcher=foo", "unknown choice; allowed: basic, gpus, local, ray, slurm"]),
     ("pde=[heat2d,wave]", ["pde=[heat2d,wave]", "unknown choice"]),
-    ("logger=[csv,nonsense]", ["logger=nonsense", "allowed: csv, none, tensorboard, wandb"]),
+    ("logger=[csv,nonsense]", ["logger=nonsense", "allowed: csv, mlflow, none, tensorboard, wandb"]),
     ("logger=wandb,nonsense", ["logger=wandb,nonsense", "logger=[...]"]),
-    ("-m logger=[csv],[csv,nonsense]", ["logger=nonsense", "allowed: csv, none, tensorboard, wandb"]),
+    ("-m logger=[csv],[csv,nonsense]", ["logger=nonsense", "allowed: csv, mlflow, none, tensorboard, wandb"]),
     ("callbacks=[ntk_drift,nonsense]", ["callbacks=nonsense", "ntk_forecast"]),
     # unknown keys
     ("sed=4", ["sed=4", "unknown key", "did you mean 'seed'", "runs_dir"]),

@@ -23,7 +23,13 @@ MODULES = [
     f"pinntk.{package}.{module.name}"
     for package in PACKAGES
     for module in pkgutil.iter_modules([str(Path(pinntk.__path__[0]).joinpath(*package.split(".")))])
-] + [f"pinntk.{name}" for name in ("runs.analysis", "runs.shown", "runs.surroundings", "launch.given", "launch.python")]
+] + [
+    f"pinntk.{name}"
+    for name in (
+        *("runs.analysis", "runs.shown", "runs.surroundings", "launch.given", "launch.python"),
+        *("loggers.tables", "report.dashboard"),
+    )
+]
 PUBLIC = {
     "common.arrays": "l2re l2re_by_field",
     "common.doing": "doing",

@@ -84,7 +84,7 @@ def test_metadata(wheel: Path) -> None:
     assert found["License-Expression"] == "MIT"
     needed = [line for line in found.get_all("Requires-Dist") if "extra ==" not in line]
     assert not [line for line in needed if line.startswith(("wandb", "tensorboard", "mlflow", "ray", "submitit"))]
-    assert {"wandb", "tensorboard", "slurm", "ray"} <= set(found.get_all("Provides-Extra"))
+    assert {"wandb", "dashboard", "tensorboard", "mlflow", "slurm", "ray"} <= set(found.get_all("Provides-Extra"))
     assert "Typing :: Typed" in found.get_all("Classifier")
 
 
@@ -121,12 +121,14 @@ def packages() -> list[str]:
 
 ABSENT = """
 import sys
-for name in ("wandb", "tensorboard", "ray", "submitit", "mlflow"):
+for name in ("wandb", "wandb_workspaces", "tensorboard", "ray", "submitit", "mlflow"):
     sys.modules[name] = None  # importing it fails
 from pinntk.launch.cli import main
 words = sys.argv[1:]
 code = main(words)
-print("CODES", code, main([*words, "logger=wandb", "seed=1"]), main([*words, "logger=tensorboard", "seed=1"]))
+codes = [main([*words, f"logger={name}", "seed=1"]) for name in ("wandb", "tensorboard", "mlflow")]
+from pinntk.report.dashboard import main as dashboard
+print("CODES", code, *codes, dashboard(["runs"]))
 """
 
 
@@ -134,10 +136,10 @@ def test_the_core_runs_without_any_extra(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ABSENT, *FAST], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert "CODES 0 2 2" in done.stdout, done.stderr
+    assert "CODES 0 2 2 2 2" in done.stdout, done.stderr
     lines = spoken(done.stderr).splitlines()
-    assert [line.startswith("error: logger.") for line in lines] == [True, True], done.stderr
-    assert "pip install 'pinntk[wandb]'" in lines[0]
-    assert "pip install 'pinntk[tensorboard]'" in lines[1]
+    assert [line.startswith("error: logger.") for line in lines] == [True, True, True, False], done.stderr
+    for line, extra in zip(lines, ("wandb", "tensorboard", "mlflow", "dashboard"), strict=True):
+        assert f"pip install 'pinntk[{extra}]'" in line
     assert [path.parent.name for path in tmp_path.glob("runs/**/result.json")] == ["seed0"]
     assert not list(tmp_path.glob("runs/**/seed1"))

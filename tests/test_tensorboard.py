@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, Cli, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, result_of, rows_of
 from training import interrupting
 
 from pinntk.loggers.tensorboard_logger import TensorBoard
@@ -18,11 +19,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what TensorBoard imports
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+CHOICES = ("csv", "wandb", "tensorboard", "mlflow")
 WORDS = [*FAST, "logger=tensorboard", "evaluate_every=10"]
 
 
 def events(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder / "tensorboard"), {"scalars": 0, "images": 0, "tensors": 0}).Reload()
+    return EventAccumulator(
+        str(folder / "tensorboard"), {"scalars": 0, "images": 0, "tensors": 0, "histograms": 0}
+    ).Reload()
 
 
 def curve(found: EventAccumulator, name: str) -> tuple[list[int], list[float]]:
@@ -42,7 +46,7 @@ def assert_same_as_csv(folder: Path) -> None:
 
 
 def test_curves_pictures_configuration_and_result(cli: Cli) -> None:
-    ended = cli(*WORDS)
+    ended = cli(*WORDS, "callbacks=ntk_drift", "callbacks.ntk_drift.interior=10", "callbacks.ntk_drift.every=20")
     assert (ended.code, ended.err) == (0, "")
     folder = cli.run_folder()
     assert_same_as_csv(folder)
@@ -53,6 +57,15 @@ def test_curves_pictures_configuration_and_result(cli: Cli) -> None:
     iterations, errors = curve(found, "result/l2re")
     assert iterations == [40]
     assert errors == pytest.approx([result["l2re"]], rel=1e-6)
+    drift = arrays_of(folder / "ntk_drift.npz")
+    for n, event in enumerate(spectra := found.Histograms("ntk_spectrum_K_rr_log10")):
+        assert event.histogram_value.num == sum(event.histogram_value.bucket) == 10
+        assert event.histogram_value.max == pytest.approx(math.log10(drift["largest"][n, 2]), abs=1e-12)
+    assert [event.step for event in spectra] == [0, 20, 40]
+    (table,) = found.Tensors("loss_by_term/text_summary")
+    (text,) = table.tensor_proto.string_val
+    assert text.decode().splitlines()[:2] == ["| term | loss |", "| --- | --- |"]
+    assert f"| boundary | {result['terms']['boundary']:.6g} |" in text.decode().splitlines()
     (config,) = found.Tensors("config/text_summary")
     assert b"pinntk.pdes.poisson1d.Poisson1D" in config.tensor_proto.string_val[0]
     (hyperparameters,) = (
@@ -115,7 +128,7 @@ def test_a_failure_is_one_line_and_the_training_goes_on(cli: Cli, monkeypatch: p
 def test_every_choice_but_none_writes_the_same_metrics_csv() -> None:
     from pinntk.launch.cli import compose
 
-    entries = [compose([f"logger={choice}"])["logger"].get("csv") for choice in ("csv", "wandb", "tensorboard")]
+    entries = [compose([f"logger={choice}"])["logger"].get("csv") for choice in CHOICES]
     assert entries[0] is not None
-    assert entries[0] == entries[1] == entries[2]
+    assert all(entry == entries[0] for entry in entries)
     assert compose(["logger=none"])["logger"] == compose(["logger=null"])["logger"] == {}

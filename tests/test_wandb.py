@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -11,11 +13,13 @@ from typing import Any
 
 import pytest
 import wandb
-from conftest import FAST, Cli, result_of, rows_of
+from conftest import FAST, Cli, arrays_of, result_of, rows_of
 from offline_wandb import WANDB, OfflineRun, offline_runs, without_account
 from training import interrupting
 
 from pinntk.launch.cli import main
+from pinntk.launch.sweep import of_sweep
+from pinntk.loggers.metrics_csv import MetricsCSV
 from pinntk.loggers.wandb_logger import WandB
 from pinntk.methods import Method
 
@@ -33,8 +37,9 @@ def no_account(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with everything there is to log."""
     place = tmp_path_factory.mktemp("trained")
-    words = "logger=[csv,wandb] callbacks=[ntk_drift,hessian_norm] evaluate_every=10 seed=3".split()
-    small = [f"callbacks.{name}.{points}=10" for name in ("ntk_drift", "hessian_norm") for points in ("interior",)]
+    words = "logger=[csv,wandb] callbacks=[ntk_drift,hessian_norm,conditioning] evaluate_every=10 seed=3".split()
+    small = [f"callbacks.{name}.interior=10" for name in ("ntk_drift", "hessian_norm")]
+    small += ["callbacks.conditioning.drop_tolerances=[0.01,0.001]", "discretization.cells=20"]
     with pytest.MonkeyPatch.context() as patch:
         without_account(tmp_path_factory.mktemp("home"), patch)
         patch.chdir(place)
@@ -57,9 +62,11 @@ def test_every_figure_of_metrics_csv_is_in_the_history(trained: Path, recorded: 
     names = set(rows[0])
     assert names >= {"loss", "residual", "boundary", "learning_rate", "l2re", "ntk_drift_K", "hessian_norm_L_r"}
     history = {row["iteration"]: {k: v for k, v in row.items() if k in names} for row in recorded.history}
+    assert len(recorded.history) == len(history)  # all that is logged at an iteration, media too, shares a row
     assert history == logged
     assert [row["_step"] for row in recorded.history] == [0, 10, 20, 30, 40]
-    assert recorded.step_metrics["*"] == "iteration"
+    assert recorded.step_metrics == {"iteration": "", "*": "iteration", "l2re": "iteration", "loss": "iteration"}
+    assert recorded.aggregates["l2re"] == recorded.aggregates["loss"] == {"min", "last"}
 
 
 def test_a_run_says_what_it_is(trained: Path, recorded: OfflineRun) -> None:
@@ -72,7 +79,8 @@ def test_a_run_says_what_it_is(trained: Path, recorded: OfflineRun) -> None:
     config = recorded.config
     assert config["pde"] == {"_target_": "pinntk.pdes.poisson1d.Poisson1D", "a": 4}
     assert (config["method"]["steps"], config["network"]["width"], config["seed"], config["threads"]) == (40, 10, 3, 1)
-    assert config["run"]["settings_hash"] == settings_hash
+    what = {"problem": "poisson1d", "method": "adam", "width": 10, "budget": "smoke", "seed": 3, "sweep": None}
+    assert config["run"] == {**what, "settings_hash": settings_hash}
     assert set(config) - {"_wandb", "run"} == {line.split(":")[0] for line in top_level(trained / "config.yaml")}
 
 
@@ -90,9 +98,40 @@ def test_table_and_summary_have_the_result(trained: Path, recorded: OfflineRun) 
         **{name: result[name] for name in ("method", "width", "budget", "seed", "settings_hash", "status", "l2re")},
         **{name: result[name] for name in ("l2re_at_lowest_loss", "loss", "steps", "parameters", "seconds")},
     }
-    assert {name: recorded.summary[name] for name in row} == row
+    curves = {"l2re", "loss"}
+    assert {name: recorded.summary[name] for name in set(row) - curves} == {k: row[k] for k in set(row) - curves}
+    for name in curves:
+        lowest = min(float(line[name]) for line in rows_of(trained) if line[name])
+        assert recorded.summary[name] == {"min": min(lowest, result[name]), "last": result[name]}
     assert recorded.summary["terms"] == result["terms"]
     assert recorded.exit_code == 0
+
+
+def test_spectra_are_histograms_of_all_eigenvalues(trained: Path, recorded: OfflineRun) -> None:
+    found = arrays_of(trained / "ntk_drift.npz")
+    for k, block in enumerate(("K", "K_uu", "K_rr")):
+        histograms = recorded.column(f"ntk_spectrum_{block}_log10")
+        assert list(histograms) == list(found["iteration"]) == [0, 10, 20, 30, 40]
+        for n, one in enumerate(histograms.values()):
+            assert one["_type"] == "histogram"
+            assert sum(one["values"]) == len(found[f"spectrum_end_{block}"])
+            assert one["bins"][-1] == pytest.approx(math.log10(found["largest"][n, k]), abs=1e-12)
+        last, eigenvalues = histograms[40], found[f"spectrum_end_{block}"]
+        middle = len(last["values"]) // 2
+        assert sum(last["values"][middle:]) == sum(eigenvalues >= 10 ** last["bins"][middle])
+
+
+def test_tables_of_a_run(trained: Path, recorded: OfflineRun) -> None:
+    result, measured = result_of(trained), json.loads((trained / "conditioning.json").read_text())
+    terms = {row["term"]: row["loss"] for row in recorded.table("loss_by_term")}
+    assert terms == result["terms"]
+    plain, *preconditioned = recorded.table("condition_numbers")
+    assert (plain["factor"], plain["kappa"]) == ("none", measured["plain"]["kappa"])
+    assert [(row["factor"], row["drop_tolerance"]) for row in preconditioned] == [("levels", 0.01), ("levels", 0.001)]
+    assert [row["kappa"] for row in preconditioned] == [one["kappa"] for one in measured["preconditioned"]]
+    assert plain["kappa"] > 100 * max(row["kappa"] for row in preconditioned)
+    media = {key for row in recorded.history for key, value in row.items() if isinstance(value, dict)}
+    assert {"solution", "conditioning", "condition_numbers", "result"} <= media  # no table hides a picture
 
 
 def test_pictures_come_along_the_way_and_at_the_end(trained: Path, recorded: OfflineRun) -> None:
@@ -101,7 +140,7 @@ def test_pictures_come_along_the_way_and_at_the_end(trained: Path, recorded: Off
     files = [recorded.folder / "files" / picture["path"] for picture in pictures.values()]
     assert len({file.read_bytes() for file in files}) == 4
     assert files[-1].read_bytes() == (trained / "prediction.png").read_bytes()
-    for name in ("solution", "ntk_drift", "hessian_norm"):
+    for name in ("solution", "ntk_drift", "hessian_norm", "conditioning"):
         ((iteration, picture),) = recorded.column(name).items()
         assert iteration == 40
         assert (recorded.folder / "files" / picture["path"]).read_bytes() == (trained / f"{name}.png").read_bytes()
@@ -120,6 +159,9 @@ def test_jobs_of_a_sweep_are_runs_of_their_own(cli: Cli) -> None:
     assert len({run.run.run_id for run in runs}) == len(runs) == 3
     assert [run.config["seed"] for run in runs] == [0, 1, 2]
     assert len({run.run.run_group for run in runs}) == 1
+    (sweep,) = (path.name for path in cli.folder.glob("runs/.sweeps/*"))
+    assert {run.config["run"]["sweep"] for run in runs} == {sweep}
+    assert [(run.config["run"]["seed"], run.run.tags[-1]) for run in runs] == [(seed, sweep) for seed in range(3)]
     assert all(run.exit_code == 0 and list(run.column("loss")) == [10, 20, 30, 40] for run in runs)
     for folder in cli.run_folders():
         assert f"to upload   wandb sync {folder.relative_to(cli.folder)}/wandb" in ended.out
@@ -227,6 +269,39 @@ def test_names_that_are_not_allowed(word: str, fragment: str, cli: Cli) -> None:
     assert ended.err.startswith("error: logger.wandb: ")
     assert fragment in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_the_lowest_value_is_that_of_all_parts_of_a_run(trained: Path, tmp_path: Path) -> None:
+    folder, result = tmp_path / RUN, result_of(trained)
+    folder.mkdir(parents=True)
+    first = MetricsCSV(folder)
+    first.log_metrics({"l2re": 1e-3, "loss": 4.0}, step=10)
+    first.save()
+    log = WandB(folder)
+    log.log_metrics({"loss": 5.0, "l2re": float("nan")}, step=20)
+    log.conclude({**result, "l2re": 0.5, "loss": 6.0})
+    (run,) = offline_runs(folder)
+    assert run.summary["l2re"] == {"min": 1e-3, "last": 0.5}
+    assert run.summary["loss"] == {"min": 4.0, "last": 6.0}
+
+
+def test_a_run_without_a_reference_has_no_error(trained: Path, tmp_path: Path) -> None:
+    log = WandB(tmp_path / RUN)
+    log.log_metrics({"loss": 5.0}, step=20)
+    log.conclude({**result_of(trained), "l2re": None, "l2re_at_lowest_loss": None})
+    (run,) = offline_runs(tmp_path / RUN)
+    assert run.summary["l2re"] == {"min": None, "last": None}
+    assert run.exit_code == 0
+
+
+def test_a_job_has_its_sweep_as_tag_and_column(tmp_path: Path) -> None:
+    log = WandB(tmp_path / RUN, sweep="2026-01-02")
+    assert log.settings.run_tags == ("poisson1d", "adam", "w10", "smoke", "2026-01-02")
+    assert log.columns()["sweep"] == "2026-01-02"
+    loggers = {"wandb": {"sweep": "{sweep}", "folder": "{folder}", "tags": ["a"]}, "csv": {"folder": "{folder}"}}
+    named = {"sweep": "2026-01-02", "folder": "{folder}", "tags": ["a"]}
+    assert of_sweep(loggers, "2026-01-02") == {**loggers, "wandb": named}
+    assert of_sweep(None, "2026-01-02") is None
 
 
 def test_names_of_the_users(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from pinntk.common.cores import available_cores
 from pinntk.common.errors import BadInput, show
 from pinntk.launch.composition import plain
 from pinntk.launch.devices import Device, lease, visible_devices
-from pinntk.launch.sweep import STOPPED, Job, differing, ending
+from pinntk.launch.sweep import STOPPED, Job, differing, ending, of_sweep
 
 H = TypeVar("H")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # not on Windows
@@ -81,7 +81,8 @@ class Sweeping(Launcher):
             except BadInput as error:
                 job.write("failed", code=2, reason=error.messages[0])
                 continue
-            jobs.append(Job(k, swept, self.adapt(config), job.record, job.cwd, log, job.words))
+            config = self.adapt({**config, "logger": of_sweep(config.get("logger"), folder.name)})
+            jobs.append(Job(k, swept, config, job.record, job.cwd, log, job.words))
         self.carry_out(jobs)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
 

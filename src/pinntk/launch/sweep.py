@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput, no_room
 from pinntk.common.files import write_json
 from pinntk.common.loading import load
-from pinntk.runs.folder import RunFolder
+from pinntk.runs.folder import SWEEP, RunFolder
 
 STATUSES = ("completed", "failed", "interrupted", "not run")
 HEAD = ("job", "status", "L2RE", "swept")
@@ -145,6 +145,14 @@ def differing(every: Sequence[Sequence[str]]) -> list[str]:
     """Of each list of overrides those that are not in all of them, as text; a single list whole."""
     counts = Counter(word for words in every for word in set(words))
     return [" ".join(w for w in words if counts[w] < len(every) or len(every) == 1) for words in every]
+
+
+def of_sweep(loggers: Any, name: str) -> Any:
+    """The specifications of a job's loggers, with the sweep's name where they ask for it; what else they may be is
+    another's to check."""
+    if isinstance(loggers, Mapping):
+        return {key: of_sweep(value, name) for key, value in loggers.items()}
+    return name if loggers == SWEEP else loggers
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -1,8 +1,10 @@
-"""What W&B and TensorBoard have in common: a failure of theirs costs the curves, never the training."""
+"""What W&B, TensorBoard and MLflow have in common: a failure of theirs costs the curves, never the training."""
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +14,12 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from pinntk.common.arrays import Array
+from pinntk.loggers.metrics_csv import METRICS, read_rows
+from pinntk.loggers.tables import Row, tables
+
+LOWEST = ("l2re", "loss")
+"""Curves whose lowest value is shown beside the last."""
 ROW = {
     "problem": "pde",
     "coefficients": "pde_parameters",
@@ -45,6 +53,8 @@ class Dashboard(Logger):
         super().__init__()
         self.folder = Path(folder)
         self.begun = self.failed = False
+        self.lowest: dict[str, float] = {}
+        """The lowest finite value so far of those of `LOWEST` that have one, over all parts of a resumed run."""
         self._followed: set[str] = set()  # pictures that came along the training
 
     # --- what a dashboard writes --------------------------------------------------------------------------------------
@@ -60,6 +70,14 @@ class Dashboard(Logger):
     @abstractmethod
     def write_image(self, name: str, path: Path, iteration: int) -> None:
         """Add a picture, a .png file."""
+
+    @abstractmethod
+    def write_table(self, name: str, rows: Sequence[Row], iteration: int) -> None:
+        """Add a table, whose rows all have the same columns; at least one row."""
+
+    def write_histogram(self, name: str, values: Array, iteration: int) -> None:
+        """Add how the values, (n,), are distributed; nothing where the dashboard knows no such thing."""
+        return
 
     @abstractmethod
     def write_result(self, result: Mapping[str, Any]) -> None:
@@ -79,10 +97,12 @@ class Dashboard(Logger):
         """Begin, with the configuration of the whole run."""
         if not self.begun:
             self.begun = True
+            self._attempt(self._read_lowest)
             self._attempt(partial(self.begin, params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.log_hyperparams({})  # where nobody has told any
+        self._take_lowest(metrics)
         self._attempt(partial(self.write_metrics, metrics, step or 0))
 
     def log_image(self, key: str, images: Sequence[Path], step: int) -> None:
@@ -92,8 +112,13 @@ class Dashboard(Logger):
         for image in images:
             self._attempt(partial(self.write_image, key, image, step))
 
+    def log_histogram(self, key: str, values: Array, step: int) -> None:
+        """Add the distribution of the values, (n,), at this iteration."""
+        self.log_hyperparams({})
+        self._attempt(partial(self.write_histogram, key, values, step))
+
     def conclude(self, result: Mapping[str, Any] | None) -> None:
-        """Write the result and the pictures in the run folder, and close.
+        """Write the result, tables and the pictures in the run folder, and close.
 
         Args:
             result: the content of result.json; None: the run broke off with an error.
@@ -104,10 +129,30 @@ class Dashboard(Logger):
             for path in sorted(self.folder.glob("*.png")):
                 if path.stem not in self._followed:
                     self._attempt(partial(self.write_image, path.stem, path, result["steps"]))
+            self._take_lowest(result)
+            self._attempt(partial(self._write_tables, result))
             self._attempt(partial(self.write_result, result))
         failed, self.failed = self.failed, False
         self._attempt(partial(self.end, "failed" if result is None else result["status"]), quiet=failed)
         self.begun = False
+
+    def _write_tables(self, result: Mapping[str, Any]) -> None:
+        for name, rows in tables(self.folder, result).items():
+            self.write_table(name, rows, result["steps"])
+
+    def _take_lowest(self, metrics: Mapping[str, Any]) -> None:
+        for name in LOWEST:
+            value = metrics.get(name)
+            if value is not None and math.isfinite(value := float(value)):
+                self.lowest[name] = min(value, self.lowest.get(name, math.inf))
+
+    def _read_lowest(self) -> None:
+        """Of the part before a resumption, as far as metrics.csv has it."""
+        try:
+            for _, metrics in read_rows(self.folder / METRICS):
+                self._take_lowest(metrics)
+        except (OSError, ValueError, csv.Error):  # none, or damaged: of which the logger whose file it is speaks
+            return
 
     def _attempt(self, action: Callable[[], object], quiet: bool = False) -> None:
         if self.failed:

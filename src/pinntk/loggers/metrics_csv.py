@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 
 from pinntk.common.files import write_atomically
 
+METRICS = "metrics.csv"
 DAMAGED = "metrics.damaged.csv"
 """Where a file goes that cannot be read, before another one is written."""
 
@@ -51,7 +52,7 @@ class MetricsCSV(Logger):
 
     def __init__(self, folder: str | Path, resumed_at: int = 0) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / METRICS
         self.columns: list[str] = ["iteration"]
         self.rows: dict[int, dict[str, Any]] = {}
         self._damaged = False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 
+from pinntk.common.arrays import Array
 from pinntk.loggers.dashboard import Dashboard, row
+from pinntk.loggers.tables import Row, markdown
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -22,7 +24,8 @@ FIGURES = ("l2re", "l2re_at_lowest_loss", "loss", "seconds")
 
 
 class TensorBoard(Dashboard):
-    """Curves against the iteration, pictures, the configuration as text, and the row of the table as hyperparameters.
+    """Curves against the iteration, spectra, pictures, tables, the configuration as text, and the row of the table as
+    hyperparameters.
 
     Args:
         folder: the run folder; the event files go to its folder ``tensorboard``.
@@ -54,6 +57,14 @@ class TensorBoard(Dashboard):
     def write_image(self, name: str, path: Path, iteration: int) -> None:
         assert self.writer is not None
         self.writer.add_image(name, matplotlib.image.imread(path)[:, :, :3], iteration, dataformats="HWC")
+
+    def write_histogram(self, name: str, values: Array, iteration: int) -> None:
+        assert self.writer is not None
+        self.writer.add_histogram(name, values, iteration)
+
+    def write_table(self, name: str, rows: Sequence[Row], iteration: int) -> None:
+        assert self.writer is not None
+        self.writer.add_text(name, markdown(rows), iteration)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         assert self.writer is not None

@@ -72,6 +72,24 @@ class Spectrum:
         p = self.values / self.values.sum()
         return float(torch.exp(-torch.special.xlogy(p, p).sum()))
 
+    @property
+    def decades(self) -> Array:
+        """``log10`` of the eigenvalues, float64, (N,), as a histogram shows them.
+
+        Rounding leaves of an eigenvalue that is 0 up to ``N eps lambda_max``: what lies below counts as that. Empty for
+        a kernel that is 0.
+
+        Example::
+
+            >>> Spectrum(torch.tensor([100.0, 1.0, 0.0], dtype=torch.float64)).decades.round(1)
+            array([  2. ,   0. , -13.2])
+        """
+        if not len(self.values) or not self.largest > 0:
+            return np.empty(0)
+        rounding = len(self.values) * torch.finfo(self.values.dtype).eps * self.largest
+        values: Array = self.values.double().clamp(min=rounding).log10().cpu().numpy()
+        return values
+
 
 class SymmetricOperator(ABC):
     """A symmetric matrix of parameters by parameters, in the order of ``network.parameters()``, known by its products.

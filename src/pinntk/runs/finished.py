@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from pinntk.callbacks import SolutionPlot
-from pinntk.loggers.metrics_csv import MetricsCSV
+from pinntk.loggers.metrics_csv import METRICS, MetricsCSV
 from pinntk.pdes.declaration import reference_of
 from pinntk.runs.checkpoints import read_checkpoint, start_from
 from pinntk.runs.folder import CONFIG, RunFolder, read_yaml
@@ -18,7 +18,6 @@ from pinntk.runs.stopping import StopOnSignal
 from pinntk.runs.trained import load
 from pinntk.runs.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
-METRICS = "metrics.csv"
 SOLUTION = "solution.npz", "solution.png"
 
 

@@ -25,6 +25,8 @@ RESULT = "result.json"
 CONFIG = "config.yaml"
 PROGRESS = "progress.json"
 LOCK = ".lock"
+SWEEP = "{sweep}"
+"""In a logger's specification: the name of the sweep, where the run is a job of one."""
 MOVES_OPEN_FILES = os.name != "nt"
 """Windows renames no folder in which a file is open, such as the lock."""
 

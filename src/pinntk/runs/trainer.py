@@ -18,7 +18,7 @@ from pinntk.callbacks import Measurement
 from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.methods import Method
-from pinntk.runs.folder import RunFolder
+from pinntk.runs.folder import SWEEP, RunFolder
 from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
 
@@ -45,13 +45,13 @@ def instances(
         settings: of the run.
         group: of the configuration.
         folder: for "{folder}" among their arguments.
-        iteration: for "{iteration}".
+        iteration: for "{iteration}"; "{sweep}" becomes None, where no sweep has put its name there.
         names: of the objects that are wanted; None: all.
 
     Raises:
         BadInput: one cannot be made of its arguments.
     """
-    known = {"{folder}": str(folder.path), "{iteration}": iteration}
+    known = {"{folder}": str(folder.path), "{iteration}": iteration, SWEEP: None}
     specs: dict[str, dict[str, Any]] = getattr(settings, group)
     objects = {}
     for name in specs if names is None else names:
