@@ -58,7 +58,6 @@ def draw(axes: Axes, lines: Lines, names: list[str]) -> None:
         axes.errorbar(widths, drifts, yerr=spreads if name == "ours" else None, label=name, capsize=3, **style)
     axes.set_xscale("log")
     axes.set_xlabel("width")
-    axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
@@ -75,6 +74,7 @@ def main() -> None:
     for axes, (pde, lines) in zip(panels, found.items(), strict=True):
         draw(axes, lines, names)
         axes.set_title(pde)
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("‖K(0) − K(t)‖₂ / ‖K(0)‖₂ at the last iteration")
     write_atomically(folder / "beside.png", partial(Path.write_bytes, data=png(figure)))
 
