@@ -32,11 +32,11 @@ for beta in (1, 10, 20, 40):
     spectra = {"K_rr": kernel.spectrum("residual"), "K_uu": kernel.spectrum("initial", "periodic")}
     traces = [float(spectrum.values.sum()) for spectrum in spectra.values()]
     print(f"beta {beta}: Tr K_rr {traces[0]:.6e}, Tr K_uu {traces[1]:.6e}, L2RE {run.result['l2re']:.2e}")
-    if beta in (1, 40):
-        for (name, spectrum), line in zip(spectra.items(), ("-", "--"), strict=True):
-            left.semilogy(spectrum.values[:40], f"C{int(beta > 1)}{line}", label=f"{name}, β = {beta}")
+    left.semilogy(spectra["K_rr"].values[:40], label=f"K_rr, β = {beta}")
     iteration, error = np.asarray(run.history["iteration"]), np.asarray(run.history["l2re"])
     middle.semilogy(iteration[np.isfinite(error)], error[np.isfinite(error)], label=f"β = {beta}")
+
+left.semilogy(spectra["K_uu"].values[:40], "k--", label="K_uu, all β")
 
 # %% What the last of them, beta = 40, has become: at one place, along the time.
 t = np.linspace(0, 1, 401)

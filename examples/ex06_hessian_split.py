@@ -35,7 +35,9 @@ for picture, (problem, (kind, coefficient)) in zip(axes, problems.items(), stric
     remainder = states[0].hessian(inside).remainder.dense()
     print(f"{problem}: {share_of_entries(remainder, 1e-10):.6f} of the remainder's entries are not zero")
     entries = np.abs(remainder.numpy()) / float(remainder.abs().max())
-    shown = picture.imshow(np.log10(entries + 1e-6), cmap="magma", vmin=-6, vmax=0)
+    shown = picture.imshow(
+        np.log10(entries + 1e-6), cmap=plt.get_cmap("magma", 6), vmin=-6, vmax=0, interpolation="nearest"
+    )
     picture.set(title=f"remainder of L_r, {problem} ({kind})", xlabel="parameter", ylabel="parameter")
 
     # Its size beside the Hessian's, for the whole loss, along the training.

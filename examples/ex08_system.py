@@ -18,7 +18,7 @@ import pinntk
 run = pinntk.train(
     "network=plain", "tuned=null", "network.depth=2", "points.interior=600", "points.boundary=160",
     "points.sampling=sobol", "points.resample_every=null", "evaluate_every=100", "method.log_every=50",
-    f"method.adam.steps={size(300, 50)}", f"method.ssbroyden.steps={size(1200, 100)}",
+    f"method.adam.steps={size(300, 100)}", f"method.ssbroyden.steps={size(1200, 300)}",
     pde="kovasznay", method="ssbroyden", width=25, threads=1, compile=False,
 )  # fmt: skip
 print(f"loss {run.result['loss']:.2e}, L2RE by field {run.result['l2re_by_field']}")

@@ -1,7 +1,7 @@
 # %%
 """Slabs: the time in parts, one after the other.
 
-    u_t + 20 u_x = 0,   u(x, 0) = sin x,   periodic in x.
+    u_t + 40 u_x = 0,   u(x, 0) = sin x,   periodic in x.
 
 A network that is trained at all times at once may satisfy the equation late before it knows what comes early, and what
 it has then is another solution of the equation. ``method.slabs`` cuts the time into equal parts; each is trained by the
@@ -20,7 +20,7 @@ import pinntk
 # %% The same number of iterations in all.
 slabs, adam, broyden = size((1, 5), (1, 2)), size(500, 100), size(1500, 200)
 fixed: dict[str, Any] = {"pde": "convection", "method": "ssbroyden", "width": 15, "threads": 1, "compile": False}
-words = ("pde.beta=20", "network=plain", "tuned=null", "network.depth=2", "points.sampling=sobol")
+words = ("pde.beta=40", "network=plain", "tuned=null", "network.depth=2", "points.sampling=sobol")
 words += ("points.interior=400", "points.initial=60", "points.boundary=60", "points.resample_every=null")
 runs = {}
 for count in slabs:
@@ -33,14 +33,15 @@ t = np.linspace(0, 1, 401)
 x = np.linspace(0, 2 * np.pi, 101)
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
 for count, run in runs.items():
+    name = f"{count} slab{'s' * (count > 1)}"
     grid = np.stack(np.meshgrid(x, t, indexing="ij"), axis=-1).reshape(-1, 2)
-    wrong = run.predict(grid) - np.sin(grid[:, 0] - 20 * grid[:, 1])
+    wrong = run.predict(grid) - np.sin(grid[:, 0] - 40 * grid[:, 1])
     size_of = np.sqrt(np.mean(wrong.reshape(len(x), len(t)) ** 2, axis=0))
-    left.plot(t, run.predict(np.column_stack([np.full_like(t, np.pi / 2), t])), label=f"{count} slabs")
-    middle.semilogy(t, size_of, label=f"{count} slabs")
+    left.plot(t, run.predict(np.column_stack([np.full_like(t, np.pi / 2), t])), label=name)
+    middle.semilogy(t, size_of, label=name)
     iteration, error = np.asarray(run.history["iteration"]), np.asarray(run.history["l2re"])
-    right.semilogy(iteration[np.isfinite(error)], error[np.isfinite(error)], label=f"{count} slabs")
-left.plot(t, np.sin(np.pi / 2 - 20 * t), "k:", label="solution")
+    right.semilogy(iteration[np.isfinite(error)], error[np.isfinite(error)], label=name)
+left.plot(t, np.sin(np.pi / 2 - 40 * t), "k:", label="solution")
 left.set(xlabel="t", title="u(π/2, t)")
 middle.set(xlabel="t", title="root mean square of the error")
 right.set(xlabel="iteration", title="L2RE, at all times")
