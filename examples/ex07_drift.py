@@ -11,20 +11,23 @@ almost surely not constant. Two figures say how much of this holds at a finite w
     spread of K(0) = sqrt(sum_s |K_s - mean|^2 / (S - 1)) / |mean|,   drift = |K(0) - K(t)| / |K(0)|.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib import pyplot as plt
 from sizes import size
 
 import pinntk
+from pinntk.pdes.poisson1d import Poisson1D
 
 # %% Gradient descent with the step 0.5 / (largest eigenvalue of K at the start).
-widths, seeds = size((30, 120, 480, 1920), (10, 160)), range(size(3, 2))
-sweep = pinntk.sweep(
-    f"method.descent.steps={size(200, 40)}", "method.descent.rate=0.5", "method.newton.steps=0",
-    "method.normalization=sum", "network=plain", "tuned=null", "network.depth=1", "network.parametrization=ntk",
-    "network.normalize=false", "points.interior=100", "points.resample_every=null", "evaluate_every=1000",
-    pde=["poisson1d", "reaction"], method="gdnd_theory", width=list(widths), seed=seeds, threads=1, compile=False,
-)  # fmt: skip
+problems = {"poisson1d": Poisson1D(a=1), "convection": "convection", "reaction": "reaction"}
+widths, seeds = size((30, 120, 480, 1920), (10, 320)), range(3)
+words = (f"method.descent.steps={size(200, 40)}", "method.descent.rate=0.5", "method.newton.steps=0")
+words += ("network=plain", "tuned=null", "network.depth=1", "network.parametrization=ntk", "network.normalize=false")
+words += ("points.interior=100", "points.resample_every=null", "method.normalization=sum", "evaluate_every=1000")
+fixed: dict[str, Any] = {"method": "gdnd_theory", "width": list(widths), "seed": seeds, "threads": 1, "compile": False}
+sweeps = {name: pinntk.sweep(*words, pde=pde, **fixed) for name, pde in problems.items()}
 
 
 # %%
@@ -33,10 +36,10 @@ def norm(matrix: np.ndarray) -> float:
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-for problem in ("poisson1d", "reaction"):
+for problem, sweep in sweeps.items():
     spreads, drifts = [], []
     for width in widths:
-        runs = [run for run in sweep.runs if (run.pde.name, run.method.network.width) == (problem, width)]
+        runs = [run for run in sweep.runs if run.method.network.width == width]
         start = [run.initial().ntk(interior=100, conditions=50).matrix for run in runs]
         end = [run.ntk(interior=100, conditions=50).matrix for run in runs]
         mean = sum(start) / len(start)

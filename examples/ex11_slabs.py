@@ -44,7 +44,7 @@ for count, run in runs.items():
 left.plot(t, np.sin(np.pi / 2 - 40 * t), "k:", label="solution")
 left.set(xlabel="t", title="u(π/2, t)")
 middle.set(xlabel="t", title="root mean square of the error")
-right.set(xlabel="iteration", title="L2RE, at all times")
+right.set(xlabel="iteration", title="L2RE, of the times trained so far")
 for axes in (left, middle, right):
     axes.legend(fontsize=8)
 figure.savefig("ex11.png", dpi=70)

@@ -39,15 +39,14 @@ errors: dict[str, list[float]] = {}
 for run in sweep.runs:
     found = errors.setdefault(run.method.name, [])
     found.append(run.result["l2re"])
-    history = {name: np.asarray(run.history[name]) for name in ("seconds", "l2re")}
-    known = np.isfinite(history["l2re"]) & np.isfinite(history["seconds"])
+    iteration, error = np.asarray(run.history["iteration"]), np.asarray(run.history["l2re"])
     colour, label = f"C{len(errors) - 1}", run.method.name if len(found) == 1 else None
-    right.semilogy(history["seconds"][known], history["l2re"][known], colour, label=label)
+    right.semilogy(iteration[np.isfinite(error)], error[np.isfinite(error)], colour, label=label)
 for k, found in enumerate(errors.values()):
     left.semilogy([k] * len(found), found, f"C{k}o", mfc="none")
     left.semilogy([k - 0.2, k + 0.2], [np.median(found)] * 2, f"C{k}")
 left.set_xticks(range(len(errors)), list(errors))
 left.set(title="L2RE: three seeds and their median")
-right.set(xlabel="seconds of training", title="L2RE")
+right.set(xlabel="iteration", title="L2RE")
 right.legend()
 figure.savefig("ex12.png", dpi=70)
