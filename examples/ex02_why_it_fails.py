@@ -22,8 +22,8 @@ import pinntk
 
 # %% The same network, before and after so many steps of Adam on four problems.
 fixed: dict[str, Any] = {"pde": "convection", "method": "adam", "width": 20, "threads": 1, "compile": False}
-words = ("network=plain", "tuned=null", "network.depth=2", "evaluate_every=100", "method.adam.learning_rate=3e-3")
-words += ("points.interior=300", "points.initial=60", "points.boundary=60")
+words = ["network=plain", "tuned=null", "network.depth=2", "evaluate_every=100", "method.adam.learning_rate=3e-3"]
+words += ["points.interior=300", "points.initial=60", "points.boundary=60"]
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
 for beta in (1, 10, 20, 40):

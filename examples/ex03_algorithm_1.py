@@ -22,8 +22,8 @@ import pinntk
 
 # %%
 fixed: dict[str, Any] = {"pde": "poisson1d", "width": 100, "threads": 1, "compile": False}
-words = ("network=plain", "tuned=null", "network.depth=1", "points.interior=100", "points.resample_every=null")
-words += (f"method.steps={size(5000, 300)}", "method.adam.schedule.kind=constant", "evaluate_every=100")
+words = ["network=plain", "tuned=null", "network.depth=1", "points.interior=100", "points.resample_every=null"]
+words += [f"method.steps={size(5000, 300)}", "method.adam.schedule.kind=constant", "evaluate_every=100"]
 runs = {name: pinntk.train(*words, method=name, **fixed) for name in ("adam", "pinn_ntk")}
 
 # %% The weights from the kernel at points of ours. The losses are means, so a block's trace counts over its points.

@@ -34,14 +34,14 @@ for drop in (1e-1, 1e-2, 1e-3):
     PA = P.solve(A.reshape(*u.shape, u.size)).reshape(A.shape)
     once = P.solve(b.reshape(u.shape))
     condition = np.linalg.norm(np.linalg.inv(PA), 2) * np.linalg.norm(once) / np.linalg.norm(u)
-    error = np.linalg.norm(once - u) / np.linalg.norm(u)
-    print(f"drop tolerance {drop:g}: condition {condition:.4f}, |P^-1 b - u| / |u| {error:.1e}")
+    off = np.linalg.norm(once - u) / np.linalg.norm(u)
+    print(f"drop tolerance {drop:g}: condition {condition:.4f}, |P^-1 b - u| / |u| {off:.1e}")
     matrices[f"P⁻¹A, {drop:g}"] = PA
 
 # %% The two trainings from the same start: on the equation, and on L_PC with the second of these P.
 fixed: dict[str, Any] = {"pde": "wave", "width": 30, "threads": 1, "compile": False}
-words = ("pde.a=2", "network=plain", "tuned=null", "network.depth=2", "evaluate_every=100", "method.log_every=50")
-words += (f"method.steps={size(1500, 100)}", "method.adam.learning_rate=3e-3", "method.adam.schedule.kind=cosine")
+words = ["pde.a=2", "network=plain", "tuned=null", "network.depth=2", "evaluate_every=100", "method.log_every=50"]
+words += [f"method.steps={size(1500, 100)}", "method.adam.learning_rate=3e-3", "method.adam.schedule.kind=cosine"]
 strong = ("points.interior=300", "points.initial=50", "points.boundary=50")
 grid = ("discretization.cells=16", "discretization.time_steps=50", "discretization.drop_tolerance=1e-2")
 runs = {

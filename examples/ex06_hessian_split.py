@@ -20,8 +20,8 @@ from pinntk.residual.spectra import share_of_entries
 
 # %%
 fixed: dict[str, Any] = {"method": "adam_lbfgs", "width": size(20, 10), "threads": 1, "compile": False}
-words = ("network=plain", "tuned=null", "network.depth=1", "points.resample_every=null", "method.log_every=100")
-words += ("points.interior=300", "points.initial=60", "points.boundary=60", f"method.adam.steps={size(300, 30)}")
+words = ["network=plain", "tuned=null", "network.depth=1", "points.resample_every=null", "method.log_every=100"]
+words += ["points.interior=300", "points.initial=60", "points.boundary=60", f"method.adam.steps={size(300, 30)}"]
 problems = {"convection": ("linear", "pde.beta=5"), "burgers": ("of degree two", "pde.nu=0.1")}
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")

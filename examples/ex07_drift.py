@@ -21,11 +21,11 @@ import pinntk
 from pinntk.pdes.poisson1d import Poisson1D
 
 # %% Gradient descent with the step 0.5 / (largest eigenvalue of K at the start).
-problems = {"poisson1d": Poisson1D(a=1), "convection": "convection", "reaction": "reaction"}
+problems: dict[str, Any] = {"poisson1d": Poisson1D(a=1), "convection": "convection", "reaction": "reaction"}
 widths, seeds = size((30, 120, 480, 1920), (10, 320)), range(3)
-words = (f"method.descent.steps={size(200, 40)}", "method.descent.rate=0.5", "method.newton.steps=0")
-words += ("network=plain", "tuned=null", "network.depth=1", "network.parametrization=ntk", "network.normalize=false")
-words += ("points.interior=100", "points.resample_every=null", "method.normalization=sum", "evaluate_every=1000")
+words = [f"method.descent.steps={size(200, 40)}", "method.descent.rate=0.5", "method.newton.steps=0"]
+words += ["network=plain", "tuned=null", "network.depth=1", "network.parametrization=ntk", "network.normalize=false"]
+words += ["points.interior=100", "points.resample_every=null", "method.normalization=sum", "evaluate_every=1000"]
 fixed: dict[str, Any] = {"method": "gdnd_theory", "width": list(widths), "seed": seeds, "threads": 1, "compile": False}
 sweeps = {name: pinntk.sweep(*words, pde=pde, **fixed) for name, pde in problems.items()}
 
@@ -42,7 +42,7 @@ for problem, sweep in sweeps.items():
         runs = [run for run in sweep.runs if run.method.network.width == width]
         start = [run.initial().ntk(interior=100, conditions=50).matrix for run in runs]
         end = [run.ntk(interior=100, conditions=50).matrix for run in runs]
-        mean = sum(start) / len(start)
+        mean = np.mean(start, axis=0)
         spreads.append(np.sqrt(sum(norm(K - mean) ** 2 for K in start) / (len(start) - 1)) / norm(mean))
         drifts.append(np.mean([norm(K - k) / norm(K) for K, k in zip(start, end, strict=True)]))
         print(f"{problem}, width {width}: spread {spreads[-1]:.3f}, drift {drifts[-1]:.3f}")

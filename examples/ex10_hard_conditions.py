@@ -22,9 +22,9 @@ import pinntk
 
 # %%
 fixed: dict[str, Any] = {"pde": "reaction", "method": "ssbroyden", "width": 15, "threads": 1, "compile": False}
-words = ("tuned=null", "network.depth=2", "points.interior=600", "points.sampling=sobol", "points.resample_every=null")
-words += (f"method.adam.steps={size(200, 50)}", f"method.ssbroyden.steps={size(1000, 100)}")
-words += ("method.log_every=25", "evaluate_every=50")
+words = ["tuned=null", "network.depth=2", "points.interior=600", "points.sampling=sobol", "points.resample_every=null"]
+words += [f"method.adam.steps={size(200, 50)}", f"method.ssbroyden.steps={size(1000, 100)}"]
+words += ["method.log_every=25", "evaluate_every=50"]
 runs = {
     "soft": pinntk.train("network=plain", "points.initial=100", "points.boundary=50", *words, **fixed),
     "hard": pinntk.train("network=hard", *words, **fixed),
