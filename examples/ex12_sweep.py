@@ -26,7 +26,6 @@ sweep = pinntk.sweep(
     pde="reaction", method=["adam", "adam_lbfgs", "gdnd"], seed=range(3), width=15, threads=1, compile=False,
     runs_dir="runs/ex12",
 )  # fmt: skip
-print(sweep)
 
 # %% Tables (Markdown, CSV, LaTeX), pictures and a page from all runs below the folder.
 print("\n".join(write_report(Path("runs/ex12"), Path("report"))))
