@@ -172,3 +172,23 @@ def test_the_network_can_be_exported(cli: Cli, words: list[str]) -> None:
         points = np.random.default_rng(count).random((count, 2))
         found = module(torch.tensor(points)).detach().numpy()
         np.testing.assert_allclose(found, run.predict(points), rtol=1e-12, atol=1e-14)
+
+
+def test_a_run_as_it_was_before_its_first_iteration(cli: Cli) -> None:
+    cli(*FAST)
+    run = load(source := cli.run_folder())
+    cli(*FAST, "method.steps=0", "runs_dir=untrained")
+    (untrained,) = (path.parent for path in cli.folder.glob("untrained/**/result.json"))
+    assert_same_network(run.initial().method, load(untrained).method)
+    assert run.initial().result == {}
+    with pytest.raises(AssertionError):
+        assert_same_network(run.initial().method, run.method)
+
+    cli(*FAST, f"init_from={source}", "runs_dir=further")
+    (further,) = (path.parent for path in cli.folder.glob("further/**/result.json"))
+    assert_same_network(load(further).initial().method, run.method)
+
+    cli(*FAST[1:], "pde=convection", "points.interior=20", "method.slabs=2", "runs_dir=slabs")
+    (slabs,) = (path.parent for path in cli.folder.glob("slabs/**/result.json"))
+    with pytest.raises(ValueError, match=r"initial: adam has made \S+ in its training; allowed is"):
+        load(slabs).initial()

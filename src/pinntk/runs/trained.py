@@ -20,14 +20,14 @@ from pinntk.common.arrays import Array
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
 from pinntk.methods import Method
-from pinntk.methods.late import adopt
+from pinntk.methods.late import absent, adopt
 from pinntk.network.network import PREDICT_ELEMENTS, PREDICT_ROWS
 from pinntk.pdes import PDE
 from pinntk.pdes.declaration import reference_of
 from pinntk.residual.residuals import Normalization, Residuals
 from pinntk.runs import analysis, shown
 from pinntk.runs.analysis import Kernel, LossCurvature
-from pinntk.runs.checkpoints import check_same_network, read_checkpoint
+from pinntk.runs.checkpoints import check_same_network, read_checkpoint, start_from
 from pinntk.runs.folder import CHECKPOINT, CONFIG, RunFolder, read_yaml
 from pinntk.runs.settings import RunSettings
 from pinntk.runs.surroundings import undisturbed
@@ -219,6 +219,28 @@ class Run:
         where = self._placed(points, region)
         return analysis.curvature(self.method.problem, self.method.network, where, interior, conditions, **loss)
 
+    @undisturbed()
+    def initial(self) -> Run:
+        """The run as it was before its first iteration: the network made anew, from the settings and their seed or from
+        what ``init_from`` names. Its ``result`` is empty.
+
+        Raises:
+            BadInput: config.yaml, or what ``init_from`` names, cannot be read.
+            ValueError: the method makes its networks in the training (slabs of time, ``evolve``).
+
+        Example::
+
+            start, end = run.initial().ntk().matrix, run.ntk().matrix  # K(0) and K(t) at the same points
+        """
+        settings = _settings(RunFolder(self.folder))
+        method = settings.build()
+        if late := absent(method, self.method.state_dict()):
+            first = sorted(late)[0]
+            made = f"initial: {method.name} has made {first} in its training"
+            raise ValueError(f"{made}; allowed is a method whose networks are there before")
+        start_from(settings, method)
+        return Run(self.folder, self.pde, {}, method.eval())
+
     @property
     def history(self) -> Any:
         """metrics.csv by column, ``iteration`` first: a pandas DataFrame where pandas is installed, else a dictionary
@@ -298,11 +320,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
 
 def _read(folder: RunFolder) -> tuple[Run, list[str]]:
     """The run, and what of its code has been edited since."""
-    try:
-        settings = RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
-    except Exception as error:  # whatever a file that is not ours may cause
-        text = "; ".join(str(error).splitlines()[:3])
-        raise BadInput(f"{folder.path / CONFIG} cannot be read: {text}") from error
+    settings = _settings(folder)
     method = settings.build()
     checkpoint = read_checkpoint(folder.checkpoint, "allowed: a checkpoint of this run")
     saved = checkpoint["state_dict"]
@@ -313,3 +331,11 @@ def _read(folder: RunFolder) -> tuple[Run, list[str]]:
     then, now = checkpoint["pinntk"].get("fingerprint"), fingerprint(*settings.code)
     edited = changes(then, now) if then and now else []
     return Run(folder.path, settings.pde, result, method.eval()), edited
+
+
+def _settings(folder: RunFolder) -> RunSettings:
+    try:
+        return RunSettings.read(read_yaml(folder.path / CONFIG) | UNWATCHED, training=False)
+    except Exception as error:  # whatever a file that is not ours may cause
+        text = "; ".join(str(error).splitlines()[:3])
+        raise BadInput(f"{folder.path / CONFIG} cannot be read: {text}") from error
