@@ -1,6 +1,6 @@
 """Whether kernel, Hessian or condition numbers predict how well each method does: rank correlations over problems.
 
-    python multirun_scripts/zoo_lessons.py runs/zoo --spectra results/zoo/spectra [--csv correlations.csv] [--rows 20]
+    python multirun_scripts/zoo_lessons.py runs/zoo --spectra results/zoo/spectra [--csv all.csv] [--png all.png]
 
 For every predictor of `zoo_spectra.py`, every method and two targets Spearman's rho over the problems that have both:
 ``error``, the method's median L2RE on the problem, and ``rank``, its place among the methods there: 1 is the lowest
@@ -25,12 +25,14 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.stats import rankdata, spearmanr
 from table2_lessons import LEVEL, column, holm
 
 from pinntk.common.arrays import Array
 from pinntk.common.errors import BadInput
 from pinntk.common.files import write_atomically
+from pinntk.report.pictures import png
 from pinntk.report.reading import Run, distinct, find_runs
 from pinntk.report.table import title_of
 
@@ -132,6 +134,29 @@ def places(errors: Errors) -> list[str]:
     return lines
 
 
+def picture(tests: Sequence[Correlation]) -> Figure:
+    """rho of every test, predictors against methods, the errors' left and the places' right; ringed: p after Holm's
+    correction below `LEVEL`."""
+    names = sorted({test.predictor for test in tests})
+    methods = sorted({test.method for test in tests})
+    figure = Figure(figsize=(2.5 + 1.4 * len(methods), 1.5 + 0.26 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, target in zip(panels, ("error", "rank"), strict=True):
+        values = np.full((len(names), len(methods)), np.nan)
+        for test in tests:
+            if test.target == target:
+                at = names.index(test.predictor), methods.index(test.method)
+                values[at] = test.rho
+                sure = {"edgecolor": "k", "pad": 1.5, "facecolor": "none"} if test.corrected < LEVEL else None
+                axes.text(*at[::-1], f"{test.rho:+.2f}", ha="center", va="center", fontsize=7, bbox=sure)
+        image = axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto", alpha=0.7)
+        axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_title({"error": "with the error", "rank": "with the place among the methods"}[target], fontsize=10)
+    figure.colorbar(image, ax=panels, label="Spearman's rho over the problems")
+    return figure
+
+
 def read_predictors(folder: Path) -> dict[str, dict[str, float | None]]:
     """By problem what `zoo_spectra.py` wrote; BadInput where there is nothing."""
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
@@ -146,6 +171,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="?", default=Path("results/zoo"))
     parser.add_argument("--spectra", type=Path, default=Path("results/zoo/spectra"))
     parser.add_argument("--csv", type=Path, help="where all tests are written")
+    parser.add_argument("--png", type=Path, help="where their picture is drawn")
     parser.add_argument("--rows", type=int, default=20, help="of the table that is printed (default: 20)")
     options = parser.parse_args()
     try:
@@ -174,6 +200,8 @@ def main() -> None:
         rows.writeheader()
         rows.writerows(vars(test) for test in tests)
         write_atomically(options.csv, partial(Path.write_bytes, data=text.getvalue().encode()))
+    if options.png:
+        write_atomically(options.png, partial(Path.write_bytes, data=png(picture(tests))))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_the_tables(tmp_path: Path) -> None:
         (tmp_path / "spectra" / f"{pde}.json").write_text(json.dumps(record))
     make_run(tmp_path / "runs", pde="kdv", pde_parameters={}, method="ssbroyden", status="failed", l2re=None)
     command = [sys.executable, str(SCRIPTS / "zoo_lessons.py"), str(tmp_path / "runs"), "--spectra"]
-    more = ["--csv", str(tmp_path / "all.csv")]
+    more = ["--csv", str(tmp_path / "all.csv"), "--png", str(tmp_path / "all.png")]
     ended = subprocess.run(
         [*command, str(tmp_path / "spectra"), *more], capture_output=True, text=True, timeout=120, check=False
     )
@@ -93,6 +93,7 @@ def test_the_tables(tmp_path: Path) -> None:
         "| ssbroyden | 1 | 0 | 0 | 3.00 |",
     ]
     assert lines[6] == "5 problems have both; 4 tests, of which 0 stay below 0.05 after Holm's correction"
+    assert (tmp_path / "all.png").stat().st_size > 10_000
     assert lines[7] == "nothing measured here is shown to predict anything"
     with (tmp_path / "all.csv").open() as file:
         found: list[Any] = [
