@@ -265,12 +265,13 @@ class Local(Processes):
 
     def open(self, jobs: Sequence[Job]) -> int:
         threads = max((job.config["threads"] for job in jobs), default=1)
+        processes = max((job.config["trainer"]["devices"] for job in jobs), default=1)
         if self.start_method == "forkserver":
             multiprocessing.get_context("forkserver").set_forkserver_preload(["pinntk.runs.run"])
         # torch is told by the run; this is for the libraries behind numpy and scipy, which read it when imported.
         for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(key, str(threads))
-        return self.jobs or max(1, available_cores() // threads)
+        return self.jobs or max(1, available_cores() // (threads * processes))
 
 
 class Gpus(Processes):
@@ -283,6 +284,8 @@ class Gpus(Processes):
         self.found = visible_devices()
         if not self.found:
             raise BadInput("hydra/launcher=gpus: no CUDA device is available here; allowed here: basic, local")
+        if (devices := self.config.trainer.devices) != 1:
+            raise BadInput(f"trainer.devices={devices}: hydra/launcher=gpus gives each job one GPU; allowed is 1")
 
     def devices(self) -> Sequence[Device]:
         return self.found
