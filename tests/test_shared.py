@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.zoo.schroedinger import Schroedinger
 from pinntk.residual.collocation import Collocation
 from pinntk.residual.form import ResidualForm
+from pinntk.residual.ntk import Jacobian
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import Normalization, Residuals
 from pinntk.residual.shared import Share, SharedForm, follow
@@ -109,9 +113,14 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
 def normal(form: ResidualForm) -> tuple[Tensor, Tensor, Tensor]:
     """Losses, ``J^T J`` and ``J^T r``."""
     losses, r, jacobian = form.jacobian()
-    rows = jacobian.dense()
     assert form.residuals().shape == r.shape
-    return losses, rows.T @ rows, rows.T @ r
+    return losses, *normal_of((r, jacobian))
+
+
+def normal_of(found: tuple[Tensor, Jacobian]) -> tuple[Tensor, Tensor]:
+    r, jacobian = found
+    rows = jacobian.dense()
+    return rows.T @ rows, rows.T @ r
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -226,6 +235,50 @@ def test_dismissed_it_computes_alone(shared: Any) -> None:
     for found, expected in zip(several.gradient(), one.gradient(), strict=True):
         assert torch.equal(found, expected)
     assert group.ordered == asked
+
+
+class Unheard(Connected):
+    """A leader whose followers know their orders beforehand."""
+
+    def order(self, *message: Any) -> None:
+        return
+
+
+STEPS = 5
+FIXED = PointSettings(interior=400, initial=30, boundary=20)
+
+
+def following(folder: Path) -> None:
+    """What the other process of the next test does."""
+    form = form_of(PROBLEMS["convection"], FIXED)
+    assert isinstance(form.points, Collocation)
+    share = Share(form.functions, form.normalization, 1, 2)
+    group = Connected(1, 2, folder / "store", torch.device("cpu"))
+    follow(share, form.points, group, [("points", 0, None), *[("gradient",)] * STEPS, ("factored",)])
+    torch.save(share.residuals.network.vector(), folder / "theta.pt")
+    group.close()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_same_parameters(tmp_path: Path) -> None:
+    """Bit for bit, after steps that are those of one process."""
+    code = f"from pathlib import Path; import test_shared; test_shared.following(Path({str(tmp_path)!r}))"
+    tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen([sys.executable, "-c", code], env=tests) as other:
+        group = Unheard(0, 2, tmp_path / "store", torch.device("cpu"))
+        one = form_of(PROBLEMS["convection"], FIXED)
+        several = SharedForm(form_of(PROBLEMS["convection"], FIXED), group)
+        for form in (one, several):
+            form.renew(0, 0)
+            for _ in range(STEPS):
+                _, gradient = form.gradient()
+                form.assign(form.parameters() - 0.1 * gradient)
+        for found, expected in zip(normal_of(several.jacobian()[1:]), normal_of(one.jacobian()[1:]), strict=True):
+            close(found, expected)
+        group.close()
+        assert other.wait(60) == 0
+    assert torch.equal(torch.load(tmp_path / "theta.pt"), several.parameters())
+    close(several.parameters(), one.parameters())
 
 
 def test_a_group_of_one(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from conftest import Child, Cli, arrays_of, assert_same_network, result_of
 from matplotlib.figure import Figure
 from systems import swinging
 
+import pinntk
 from pinntk import load
 from pinntk.common.errors import BadInput
 from pinntk.common.processes import ProcessLost
@@ -170,7 +171,7 @@ def test_a_follower_that_dies_ends_the_run_with_a_line(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(Plan, "advance", dying)
         began = time.monotonic()
-        with pytest.raises(ProcessLost, match="^process 2 of 2 has ended by SIGKILL; the same command goes on$"):
+        with pytest.raises(ProcessLost, match=r"^process 2 of 2 has ended by SIGKILL; the same"):
             attempt(config)
         assert time.monotonic() - began < 300
     (folder,) = (path.parent for path in tmp_path.glob("*/*/*/*/*/*/config.yaml"))
@@ -181,12 +182,35 @@ def test_a_follower_that_dies_ends_the_run_with_a_line(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_what_a_follower_said_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A problem that only the leader can import."""
-    monkeypatch.setattr(team, "PROGRAM", "pinntk.runs.nobody")
+def test_a_follower_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    followers, advance = recorded(monkeypatch), Plan.advance
+
+    def hanging(method: Plan, end: int) -> None:
+        if method.iteration >= 10:
+            followers[0].send_signal(signal.SIGSTOP)
+        advance(method, end)
+
+    monkeypatch.setattr(Plan, "advance", hanging)
+    monkeypatch.setattr("pinntk.common.processes.SECONDS", 20)
+    monkeypatch.setattr(team, "PATIENCE", 1)
     config = {**config_of("convection", "adam", TWO), "runs_dir": str(tmp_path)}
-    with pytest.raises(ProcessLost, match="process 2 of 2 has ended with exit code 1: .*No module named pinntk.runs.no"):
+    with pytest.raises(ProcessLost, match="the other processes do not answer"):
         attempt(config)
+    assert followers[0].poll() == -signal.SIGKILL
+
+
+def test_what_a_follower_said_last_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the command line and in Python."""
+    monkeypatch.setattr(team, "PROGRAM", "pinntk.runs.nobody")
+    words = [*SMALL, "pde=convection", "method=adam", TWO]
+    line = "process 2 of 2 has ended with exit code 1: "
+    ended = cli(*words)
+    assert ended.code == 1
+    assert ended.out.splitlines()[-1].startswith(f"failed: {line}")
+    assert "No module named pinntk.runs.nobody; the same command goes on" in ended.out.splitlines()[-1]
+    assert not (cli.run_folder() / "result.json").exists()
+    with pytest.raises(pinntk.TrainingFailed, match=line):
+        pinntk.train(*words)
 
 
 @pytest.mark.slow
@@ -263,7 +287,7 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     config = compose(["pde=heat2d", "method=adam", "trainer.accelerator=gpu", TWO])
-    with pytest.raises(BadInput, match="^trainer.devices=2: GPUs here: 1; allowed here: up to 1, or trainer.acc"):
+    with pytest.raises(BadInput, match=r"^trainer.devices=2: GPUs here: 1; allowed here: up to 1, or trainer.acc"):
         RunSettings.read(config)
     assert RunSettings.read(compose(["pde=heat2d", "method=adam", "trainer.accelerator=gpu"])).accelerator == "gpu"
 
@@ -271,7 +295,7 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_class_that_others_do_not_know_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose(["pde=heat2d", "method=adam", TWO])
     monkeypatch.setattr("pinntk.pdes.heat2d.Heat2D.__module__", "__main__")
-    with pytest.raises(BadInput, match="^trainer.devices=2: other processes do not know Heat2D of this one; allowed"):
+    with pytest.raises(BadInput, match=r"^trainer.devices=2: other processes do not know Heat2D of"):
         RunSettings.read(config)
 
 
