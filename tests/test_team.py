@@ -133,6 +133,21 @@ def test_stopped_and_resumed(method: str, cut: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    """Fails as with one process, and is described."""
+    results = []
+    for words in ([], [TWO]):
+        config = config_of("convection", "adam", "method.adam.learning_rate=1e200", *words)
+        code, folder = trained(config, tmp_path / str(len(words)))
+        assert code == 1
+        results.append(result_of(folder))
+    assert results[0]["status"] == "failed"
+    assert "is not finite at iteration" in results[0]["reason"]
+    for key in ("status", "reason", "steps"):
+        assert results[0][key] == results[1][key]
+
+
+@pytest.mark.slow
 def test_compiled_parts(tmp_path: Path) -> None:
     """Each process has kernels of its own."""
     words = ["compile=true", "precision=32-true"]
@@ -207,7 +222,10 @@ def test_what_a_follower_said_last_is_told(cli: Cli, monkeypatch: pytest.MonkeyP
     ended = cli(*words)
     assert ended.code == 1
     assert ended.out.splitlines()[-1].startswith(f"failed: {line}")
-    assert "No module named pinntk.runs.nobody; the same command goes on" in ended.out.splitlines()[-1]
+    assert (
+        "No module named pinntk.runs.nobody; the same command goes on from its last checkpoint"
+        in ended.out.splitlines()[-1]
+    )
     assert not (cli.run_folder() / "result.json").exists()
     with pytest.raises(pinntk.TrainingFailed, match=line):
         pinntk.train(*words)

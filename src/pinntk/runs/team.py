@@ -33,6 +33,7 @@ from pinntk.runs.settings import RunSettings
 
 PROGRAM = "pinntk.runs.follower"
 READY = b"ready\n"
+AGAIN = "the same command goes on from its last checkpoint"
 PATIENCE = 10.0
 """Seconds that a follower has to end by itself."""
 
@@ -60,12 +61,11 @@ def shared_out(settings: RunSettings, config: Mapping[str, Any], method: Method)
     with tempfile.TemporaryDirectory(prefix="pinntk-") as folder:
         with doing(f"starts {size - 1} more processes"):
             leader = Leader(settings, config, Path(folder))
+        shared = method.objective = SharedForm(whole, leader)
         try:
-            shared = SharedForm(whole, leader)
-            method.objective = shared
             yield
+        finally:  # also after a loss that was not finite, whose run is still to be described
             shared.dismiss()
-        finally:
             leader.close()
 
 
@@ -145,9 +145,9 @@ class Leader(Connected):
                     said = self._messages[rank - 1].read_text(errors="replace").strip().splitlines()
                     last = f": {said[-1]}" if said else ""
                     name = f"process {rank + 1} of {len(self._followers) + 1}"
-                    return ProcessLost(f"{name} has ended {how}{last}; the same command goes on")
+                    return ProcessLost(f"{name} has ended {how}{last}; {AGAIN}")
             time.sleep(0.05)
-        return ProcessLost(f"the other processes do not answer ({text}); the same command goes on")
+        return ProcessLost(f"the other processes do not answer ({text}); {AGAIN}")
 
     def close(self) -> None:
         """Let the others end; what does not is ended."""
@@ -173,7 +173,7 @@ def _started(messages: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path)}
     with messages.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", PROGRAM],
+            [sys.executable, "-P", "-m", PROGRAM],  # the working folder counts only where it counts here
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
