@@ -59,6 +59,7 @@ class Connected:
     Example::
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     alone = Connected(0, 1, Path(folder, "store"), torch.device("cpu"))
         ...     x = alone.total(torch.tensor([1.0, 2.0]))

@@ -41,6 +41,8 @@ class Share:
 
         >>> from pinntk.network import Network, NetworkSettings
         >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.residuals import Residuals
         >>> pde, x = Poisson1D(a=1), torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
         >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
         >>> batches = functions.prepare({"interior": x, "boundary": x[[0, -1]]})
@@ -130,6 +132,29 @@ class SharedForm(ResidualForm):
     Args:
         whole: the same, of one process. Weights of points (`Attention`) are not shared out.
         group: of the processes.
+
+    Example, a group of one::
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pinntk.common.processes import Connected
+        >>> from pinntk.network import Network, NetworkSettings
+        >>> from pinntk.pdes.poisson1d import Poisson1D
+        >>> from pinntk.residual.collocation import Collocation
+        >>> from pinntk.residual.form import ResidualForm
+        >>> from pinntk.residual.points import PointSettings
+        >>> from pinntk.residual.residuals import Residuals
+        >>> pde = Poisson1D(a=1)
+        >>> functions = Residuals(pde, Network(NetworkSettings(width=5), pde.coordinates, pde.lower, pde.upper))
+        >>> whole = ResidualForm(functions, points=Collocation(functions, PointSettings(interior=300), seed=0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     group = Connected(0, 1, Path(folder, "store"), torch.device("cpu"))
+        ...     losses, r, J = SharedForm(whole, group).jacobian()
+        ...     group.close()
+        >>> J.shape[0] < len(whole.residuals()), J.shape[1]  # P + 1 rows for the equation, two for the ends
+        (True, 76)
+        >>> torch.allclose(J.rmatvec(r), whole.gradient()[1])
+        True
     """
 
     def __init__(self, whole: ResidualForm, group: Group) -> None:

@@ -59,7 +59,7 @@ def shared_out(settings: RunSettings, config: Mapping[str, Any], method: Method)
     whole = method.objective
     assert isinstance(whole, ResidualForm)
     with tempfile.TemporaryDirectory(prefix="pinntk-") as folder:
-        with doing(f"starts {size - 1} more processes"):
+        with doing("starts the other processes"):
             leader = Leader(settings, config, Path(folder))
         shared = method.objective = SharedForm(whole, leader)
         try:
