@@ -16,7 +16,7 @@ import torch
 from jacobians import PDES
 from torch import Tensor
 
-from pinntk.common.processes import Connected, Group
+from pinntk.common.processes import Connected
 from pinntk.network import Network, NetworkSettings
 from pinntk.optim.gauss_newton import GaussNewtonSettings, GaussNewtonSteps
 from pinntk.optim.natural_gradient import NaturalGradient, NaturalGradientSettings
@@ -40,9 +40,10 @@ class Threads:
 
     def __init__(self, rank: int, size: int, together: Threads | None = None) -> None:
         self.rank, self.size = rank, size
-        self.barrier = threading.Barrier(size, timeout=60) if together is None else together.barrier
+        self.barrier: threading.Barrier = threading.Barrier(size, timeout=60) if together is None else together.barrier
         self.slots: list[Any] = [None] * size if together is None else together.slots
-        self.queues = [queue.Queue[Any]() for _ in range(size)] if together is None else together.queues
+        queues = [queue.Queue[Any]() for _ in range(size)] if together is None else together.queues
+        self.queues: list[queue.Queue[Any]] = queues
         self.ordered: list[str] = []
 
     def order(self, *message: Any) -> None:
@@ -283,7 +284,7 @@ def test_two_processes_have_the_same_parameters(tmp_path: Path) -> None:
 
 def test_a_group_of_one(tmp_path: Path) -> None:
     """torch.distributed gives back what it got, in the dtype in which it came."""
-    alone: Group = Connected(0, 1, tmp_path / "store", torch.device("cpu"))
+    alone = Connected(0, 1, tmp_path / "store", torch.device("cpu"))
     x = torch.tensor([1.0, 1 / 3], dtype=torch.float32)
     assert torch.equal(alone.total(x), x)
     assert torch.equal(alone.spread(x), x)

@@ -243,7 +243,7 @@ def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path: Path) -> Non
             (tmp_path / "pid").write_text(str(found.pid))
             return found
 
-        team._started = started  # type: ignore[assignment]
+        team._started = started
 
     child = Child(tmp_path, words, arrange)
     progress, pid = tmp_path / "runs", tmp_path / "pid"

@@ -72,7 +72,7 @@ class Connected:
         self.rank, self.size, self.device = rank, size, device
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            store=dist.FileStore(str(store), size),
+            init_method=store.absolute().as_uri(),
             rank=rank,
             world_size=size,
             timeout=datetime.timedelta(seconds=SECONDS),
