@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -36,8 +38,16 @@ def orders(pipe: IO[bytes]) -> Iterator[Any]:
             return
 
 
+def end_with(leader: int) -> None:
+    """End this process when its leader is gone, also where it waits for it somewhere else than at the pipe."""
+    while os.getppid() == leader:  # that of an orphan is another
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> None:
     """Follow the leader until it is gone."""
+    threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     pipe, out = os.fdopen(os.dup(0), "rb"), os.dup(1)
     os.dup2(2, 1)
     told = orders(pipe)
