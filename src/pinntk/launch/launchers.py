@@ -30,7 +30,7 @@ from pinntk.common.cores import available_cores
 from pinntk.common.errors import BadInput, show
 from pinntk.launch.composition import plain
 from pinntk.launch.devices import Device, lease, visible_devices
-from pinntk.launch.sweep import STOPPED, Job, differing, ending
+from pinntk.launch.sweep import STOPPED, Job, cores_of, differing, ending
 
 H = TypeVar("H")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # not on Windows
@@ -265,13 +265,12 @@ class Local(Processes):
 
     def open(self, jobs: Sequence[Job]) -> int:
         threads = max((job.config["threads"] for job in jobs), default=1)
-        processes = max((job.config["trainer"]["devices"] for job in jobs), default=1)
         if self.start_method == "forkserver":
             multiprocessing.get_context("forkserver").set_forkserver_preload(["pinntk.runs.run"])
         # torch is told by the run; this is for the libraries behind numpy and scipy, which read it when imported.
         for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(key, str(threads))
-        return self.jobs or max(1, available_cores() // (threads * processes))
+        return self.jobs or max(1, available_cores() // max(map(cores_of, jobs), default=1))
 
 
 class Gpus(Processes):
