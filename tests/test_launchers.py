@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sweeping import completed
 from pinntk.common.errors import BadInput
 from pinntk.launch.cli import configuration_folder
 from pinntk.launch.clusters import Ray, Slurm
+from pinntk.launch.devices import Device
 from pinntk.launch.launchers import Gpus, InTurn, Local, Sweeping
 
 NAMES = {"local": Local, "gpus": Gpus, "slurm": Slurm, "ray": Ray}
@@ -65,13 +67,23 @@ def test_as_many_jobs_as_there_are_cores_for_their_threads(monkeypatch: pytest.M
     launcher, _ = made("local")
     assert isinstance(launcher, Local)
 
-    def jobs(threads: int) -> Any:
-        return [type("J", (), {"config": {"threads": threads}})()]
+    def jobs(threads: int, devices: int = 1) -> Any:
+        return [type("J", (), {"config": {"threads": threads, "trainer": {"devices": devices}}})()]
 
     assert [launcher.open(jobs(n)) for n in (1, 3, 8, 100)] == [8, 2, 1, 1]
+    assert [launcher.open(jobs(n, 2)) for n in (1, 3, 8)] == [4, 1, 1]
     launcher, _ = made("local", "hydra.launcher.jobs=5")
     assert isinstance(launcher, Local)
     assert launcher.open(jobs(1)) == 5
+
+
+def test_a_job_on_a_gpu_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinntk.launch.launchers.visible_devices", lambda: [Device("0", Path("0.lock"))])
+    for devices in (1, 2):
+        launcher, config = made("gpus", f"trainer.devices={devices}")
+        launcher.config = config
+        with nullcontext() if devices == 1 else pytest.raises(BadInput, match=r"^trainer.devices=2: .* allowed is 1"):
+            launcher.check()
 
 
 @pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])

@@ -9,7 +9,7 @@ from typing import Any
 
 from pinntk.common.errors import BadInput, show
 from pinntk.launch.launchers import AtOnce
-from pinntk.launch.sweep import Job
+from pinntk.launch.sweep import Job, cores_of
 
 
 class Slurm(AtOnce[Any]):
@@ -46,8 +46,8 @@ class Slurm(AtOnce[Any]):
         return max(1, len(jobs))
 
     def start(self, jobs: Sequence[Job]) -> list[Any]:
-        threads = max(job.config["threads"] for job in jobs)
-        self.executor.update_parameters(**{"cpus_per_task": threads, **self.parameters})
+        cores = max(cores_of(job) for job in jobs)
+        self.executor.update_parameters(**{"cpus_per_task": cores, **self.parameters})
         return list(self.executor.submit_array(jobs))
 
     def ended(self, handles: Sequence[Any]) -> dict[Any, str | None]:
@@ -106,7 +106,7 @@ class Ray(AtOnce[Any]):
         import ray
 
         def options(job: Job) -> dict[str, Any]:
-            return {**self.remote, "num_cpus": self.remote.get("num_cpus") or job.config["threads"]}
+            return {**self.remote, "num_cpus": self.remote.get("num_cpus") or cores_of(job)}
 
         return [ray.remote(_on_ray).options(**options(job)).remote(job) for job in jobs]
 

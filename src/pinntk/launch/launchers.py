@@ -30,7 +30,7 @@ from pinntk.common.cores import available_cores
 from pinntk.common.errors import BadInput, show
 from pinntk.launch.composition import plain
 from pinntk.launch.devices import Device, lease, visible_devices
-from pinntk.launch.sweep import STOPPED, Job, differing, ending, of_sweep
+from pinntk.launch.sweep import STOPPED, Job, cores_of, differing, ending, of_sweep
 
 H = TypeVar("H")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # not on Windows
@@ -271,7 +271,7 @@ class Local(Processes):
         # torch is told by the run; this is for the libraries behind numpy and scipy, which read it when imported.
         for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(key, str(threads))
-        return self.jobs or max(1, available_cores() // threads)
+        return self.jobs or max(1, available_cores() // max(map(cores_of, jobs), default=1))
 
 
 class Gpus(Processes):
@@ -284,6 +284,8 @@ class Gpus(Processes):
         self.found = visible_devices()
         if not self.found:
             raise BadInput("hydra/launcher=gpus: no CUDA device is available here; allowed here: basic, local")
+        if (devices := self.config.trainer.devices) != 1:
+            raise BadInput(f"trainer.devices={devices}: hydra/launcher=gpus gives each job one GPU; allowed is 1")
 
     def devices(self) -> Sequence[Device]:
         return self.found

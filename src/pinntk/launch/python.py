@@ -113,13 +113,14 @@ def train(
     given = {"pde": pde, "method": method, **settings}
     with _training(), _given(overrides, config_dir, given) as (words, folders, _):
         config = cli.compose(words, folders, checked=True)
+        from pinntk.common.processes import ProcessLost
         from pinntk.runs.folder import FolderInUse, RunFolder
         from pinntk.runs.run import attempt
         from pinntk.runs.settings import RunSettings
 
         try:
             code = attempt(config)
-        except FolderInUse as error:
+        except (FolderInUse, ProcessLost) as error:
             raise TrainingFailed(str(error)) from None
         except SystemExit as stopped:  # a signal that came before the first iteration
             code = int(stopped.code or 0)

@@ -119,6 +119,12 @@ class Job:
         return DelayedSubmission(self)
 
 
+def cores_of(job: Job) -> int:
+    """How many cores a run takes: the threads of all its processes."""
+    cores: int = job.config["threads"] * job.config["trainer"]["devices"]
+    return cores
+
+
 @contextmanager
 def _output_to(log: Path | None) -> Iterator[TextIO]:
     """Send what the process and its libraries print to a file; gives the terminal, for what the user should see."""

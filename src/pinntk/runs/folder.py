@@ -33,7 +33,7 @@ MOVES_OPEN_FILES = os.name != "nt"
 
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("status", "pde", "method", "budget", "settings_hash"), (str,)),
-    **dict.fromkeys(("width", "depth", "seed", "steps"), (int,)),
+    **dict.fromkeys(("width", "depth", "seed", "steps", "devices"), (int,)),
     **dict.fromkeys(("l2re", "l2re_at_lowest_loss", "loss", "fresh_loss", "seconds", "wall_seconds"), (int, float)),
     **dict.fromkeys(("pde_parameters", "method_figures", "terms", "l2re_by_field", "estimates"), (dict,)),
     **dict.fromkeys(("alarms", "callbacks", "fingerprint", "versions"), (dict,)),

@@ -78,6 +78,7 @@ def describe(
         "processor": processor(),
         "precision": settings.precision,
         "threads": settings.cores,
+        **({"devices": settings.trainer.devices} if settings.trainer.devices > 1 else {}),
         "compiled": method.objective.way in ("fused_compiled", "compiled"),
         "step": method.objective.way,
         **({"step_reason": method.objective.reason} if method.objective.reason else {}),

@@ -20,6 +20,7 @@ from pinntk.callbacks import ErrorAgainstReference, Estimates, FreshLoss, Progre
 from pinntk.common.doing import doing
 from pinntk.common.errors import BadInput
 from pinntk.common.fingerprint import changes, fingerprint
+from pinntk.common.processes import ProcessLost
 from pinntk.discrete.preconditioner import PreconditionerError
 from pinntk.methods import Method, NonFiniteLoss
 from pinntk.network import DTYPES
@@ -36,6 +37,7 @@ from pinntk.runs.folder import CONFIG, PROGRESS, RESULT, FolderInUse, RunFolder,
 from pinntk.runs.record import describe, last_lines
 from pinntk.runs.settings import RunSettings
 from pinntk.runs.stopping import StopOnSignal
+from pinntk.runs.team import shared_out
 from pinntk.runs.trainer import Concludes, fit, instances, make_trainer, measurements, quiet_lightning, say, watched_by
 
 FUSING_PAYS_FROM = 100
@@ -54,7 +56,9 @@ def run(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) 
         return attempt(config, wait)
     except FolderInUse as error:
         say(f"{error}; nothing done")
-        return 1
+    except ProcessLost as error:
+        say(f"failed: {error}")
+    return 1
 
 
 def attempt(config: Mapping[str, Any], wait: Callable[[str], object] | None = None) -> int:
@@ -70,6 +74,7 @@ def attempt(config: Mapping[str, Any], wait: Callable[[str], object] | None = No
     Raises:
         BadInput: the configuration, a checkpoint or the output folder cannot be used; nothing has been overwritten.
         FolderInUse: another process is at this run.
+        ProcessLost: one of several processes of the training has ended; the same call goes on.
     """
     started = time.monotonic()
     with doing("checks the settings"):
@@ -174,7 +179,7 @@ def _train(
         for name, logger in loggers.items():
             with doing(f"starts logger.{name}"):
                 logger.log_hyperparams({**config, "threads": settings.cores})
-        result, code = _fit(settings, folder, method, reference, loggers, iteration, started)
+        result, code = _fit(settings, config, folder, method, reference, loggers, iteration, started)
         return code
     finally:
         for logger in loggers.values():
@@ -185,6 +190,7 @@ def _train(
 
 def _fit(
     settings: RunSettings,
+    config: Mapping[str, Any],
     folder: RunFolder,
     method: Method,
     reference: Reference | None,
@@ -217,7 +223,8 @@ def _fit(
     )
     failure = None
     try:
-        fit(trainer, method, stop, folder.checkpoint if iteration is not None else None)
+        with shared_out(settings, config, method):
+            fit(trainer, method, stop, folder.checkpoint if iteration is not None else None)
     except (NonFiniteLoss, PreconditionerError) as error_in_training:
         failure = str(error_in_training)
 

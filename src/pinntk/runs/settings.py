@@ -18,11 +18,13 @@ import torch
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pytorch_lightning.loggers import Logger
 
+from pinntk.common.cells import MAIN
 from pinntk.common.cores import available_cores
 from pinntk.common.errors import BadInput
 from pinntk.common.settings import Strict
 from pinntk.discrete.discretization import DiscretizationSettings
 from pinntk.methods import Method, MethodSettings
+from pinntk.methods.sharing import check_shared
 from pinntk.network import DTYPES, NetworkSettings, count_parameters
 from pinntk.network.activations import own_activation
 from pinntk.pdes import PDE, declaration
@@ -34,6 +36,8 @@ from pinntk.runs.folder import CHECKPOINT, check_writable
 from pinntk.runs.validation import errors_of
 
 HASH_LENGTH = 12
+MOST_PROCESSES = 64
+"""Of one run, on one machine."""
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)]
 AtHome = AfterValidator(os.path.expanduser)
 """``~`` is the home folder: whoever asks for the path gets it expanded."""
@@ -56,6 +60,8 @@ class Hardware(Strict, strict=True):
     """Where a run trains."""
 
     accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
+    """Processes that train it together, on a GPU each or on the processor; younger than most run folders."""
 
 
 class RunSettings(Strict, strict=True):
@@ -148,6 +154,7 @@ class RunSettings(Strict, strict=True):
             lambda: self.method_class.check_points(self.points),
             self._check_draws,
             self._check_hard,
+            self._check_devices,
             # With hard conditions the network is a factor of u, whose periods are its problem's affair.
             lambda: None if self.network.hard else self.pde.check_periods(self.network.periods()),
         ]
@@ -163,6 +170,12 @@ class RunSettings(Strict, strict=True):
         messages = []
         if self.trainer.accelerator == "gpu" and not torch.cuda.is_available():
             messages.append("trainer.accelerator=gpu: no CUDA device is available here; allowed here: auto, cpu")
+        here = torch.cuda.device_count() if self.accelerator == "gpu" else MOST_PROCESSES
+        if 1 < self.trainer.devices > here:
+            messages.append(
+                f"trainer.devices={self.trainer.devices}: GPUs here: {here}; allowed here: up to {here}, or"
+                " trainer.accelerator=cpu"
+            )
         if self.init_from is not None and not os.path.isfile(self.initial_checkpoint):
             messages.append(f"init_from={self.init_from}: there is no {self.initial_checkpoint}; allowed: a run folder")
         if problem := check_writable(Path(self.runs_dir)):
@@ -192,6 +205,21 @@ class RunSettings(Strict, strict=True):
                 " its equation; allowed is network.hard=false"
             )
 
+    def _check_devices(self) -> None:
+        """ValueError where several processes are to train what only one can."""
+        devices = self.trainer.devices
+        if devices == 1:
+            return
+        defined = [one.__name__ for one in self.code if one.__module__ == MAIN]
+        try:
+            check_shared(self.method_class, self.method)
+            if defined:
+                raise ValueError(
+                    f"other processes do not know {', '.join(defined)} of this one; allowed is 1, or a class in a file"
+                )
+        except ValueError as error:
+            raise ValueError(f"trainer.devices={devices}: {error}") from error
+
     @property
     def _trained_terms(self) -> tuple[Term, ...]:
         """Those that a network does not satisfy exactly."""
@@ -219,8 +247,8 @@ class RunSettings(Strict, strict=True):
 
     @property
     def cores(self) -> int:
-        """Threads of the run: as set, else the cores that this process may use."""
-        return self.threads or available_cores()
+        """Threads of each of the run's processes: as set, else the cores that they may use, dealt out."""
+        return self.threads or max(1, available_cores() // self.trainer.devices)
 
     @property
     def initial_checkpoint(self) -> Path:
@@ -249,6 +277,8 @@ class RunSettings(Strict, strict=True):
             "compile": self.compile,
             "accelerator": accelerator or self.accelerator,
         }
+        if self.trainer.devices > 1:  # the key is younger than most run folders
+            identity["devices"] = self.trainer.devices
         if self.init_from is not None:
             with self.initial_checkpoint.open("rb") as file:
                 identity["init_from"] = hashlib.file_digest(file, "sha256").hexdigest()
