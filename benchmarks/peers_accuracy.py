@@ -35,15 +35,16 @@ import yaml
 from torch import Tensor
 
 from pinntk.common.arrays import Array, l2re
+from pinntk.common.cores import processor
 from pinntk.pdes.base import PDE, ExactPDE
 from pinntk.residual.points import PointSettings, sample
 
 if TYPE_CHECKING:
     from benchmarks import peers
-    from benchmarks.step import PDES, processor
+    from benchmarks.step import PDES
 else:
     import peers  # beside this script
-    from step import PDES, processor
+    from step import PDES
 
 ROOT = Path(__file__).parents[1]
 ROWS: dict[str, PDE] = {
