@@ -159,7 +159,7 @@ class Composer:
 
     def _sample_jobs(self, words: Sequence[str]) -> list[list[str]]:
         """Jobs that show whether all is good: of these words, and of what an experiment's file sweeps besides."""
-        fixed: list[str] = []
+        words, fixed = overrides.rewrite(words, self.choices), list[str]()
         try:
             with self._initialized():
                 fixed = [str(word.input_line) for word in overrides.parse(words) if not word.is_sweep_override()]
