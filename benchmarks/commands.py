@@ -43,6 +43,7 @@ NOT_RUN = {
     r"--config-dir my_conf pde=mine": "the file is the reader's; tests/test_problem_examples.py trains such",
     r"--config-dir my_conf|^python make_\w+\.py": "tests/test_problem_examples.py trains it, with its files",
     r"pde=helmholtz1d": "tests/test_contributing.py trains it, with its files",
+    r"multirun_scripts/zoo_spectra": "fifteen problems: minutes; tests/test_zoo_lessons.py measures one",
     r"multirun_scripts/conditioning": "the exact factors of heat2d alone take minutes; tests/test_multirun_scripts.py",
     r"multirun_scripts/(?:direct|pcpinn_forms|strong_form|pinn_ntk)\.sh": (
         "sweeps in which settings belong to a problem and to a size: an hour and more"
@@ -178,12 +179,15 @@ def blocks(text: str) -> Iterator[tuple[int, list[str], str]]:
 
 
 def workplace(folder: Path) -> None:
-    """A folder that looks like the checkout and can be written to: the results are a copy, all else is linked."""
+    """A folder that looks like the checkout and can be written to: the results are a copy, all else is linked.
+
+    There are runs in it already, for the commands that read them: each may be the first.
+    """
     for path in ROOT.iterdir():
         if path.name not in {"results", "runs", "report", "build", ".git", ".venv"}:
             (folder / path.name).symlink_to(path)
     shutil.copytree(ROOT / "results", folder / "results")
-    (folder / "runs").mkdir()
+    shutil.copytree(ROOT / "results" / "adam", folder / "runs")
 
 
 def run(command: Command, folder: Path, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
