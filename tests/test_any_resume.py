@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import pytest
 from conftest import arrays_of, assert_same_network, result_of, rows_of, slow_unless
 from matplotlib.figure import Figure
 from systems import swinging
+from training import trained_in
 
 from pinntk import load
-from pinntk.methods import Method
-from pinntk.runs.run import run
 
 DRAWN = "points.resample_every=7"
 ALGORITHM_1 = ["method.weighting=ntk", "method.balance=terms"]
@@ -73,29 +71,14 @@ def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pinntk.callbacks.solution.plot", lambda *arguments: Figure(figsize=(1, 1)))
 
 
-def ended(config: dict[str, Any], folder: Path, stop: int | None = None) -> tuple[int, Path]:
-    """Run it in a folder, with a Ctrl-C at an iteration; the exit code and the run's folder."""
-
-    def count(method: Method, value: int) -> None:
-        method.__dict__["_count"] = value
-        if value == stop:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Method, "iteration", property(lambda method: method.__dict__["_count"], count), raising=False)
-        code = run({**config, "runs_dir": str(folder)})
-    (found,) = (path.parent for path in folder.glob("*/*/*/*/*/*/config.yaml"))
-    return code, found
-
-
 def whole_and_in_pieces(config: dict[str, Any], folder: Path, cuts: Sequence[int]) -> Path:
     """A run as a whole, and one stopped after each of these iterations: they end alike. The folder of the whole one."""
-    code, whole = ended(config, folder / "whole")
+    code, whole = trained_in(config, folder / "whole")
     assert code == 0
     for n in cuts:
-        code, stopped = ended(config, folder / "stopped", n)
+        code, stopped = trained_in(config, folder / "stopped", n)
         assert (code, result_of(stopped)["steps"]) == (130, n)
-    assert ended(config, folder / "stopped") == (0, stopped)
+    assert trained_in(config, folder / "stopped") == (0, stopped)
     assert_same_network(load(whole).method, load(stopped).method)
     one, other = result_of(whole), result_of(stopped)
     assert {k: v for k, v in one.items() if k not in MAY_DIFFER} == {

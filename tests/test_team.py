@@ -18,13 +18,13 @@ import torch
 from conftest import Cli, arrays_of, assert_same_network, result_of
 from matplotlib.figure import Figure
 from systems import swinging
+from training import trained_in
 
 import pinntk
 from pinntk import load
 from pinntk.common.errors import BadInput
 from pinntk.common.processes import ProcessLost
 from pinntk.launch.cli import compose
-from pinntk.methods import Method
 from pinntk.methods.plan import Plan
 from pinntk.runs import team
 from pinntk.runs.run import attempt, run
@@ -67,21 +67,6 @@ def config_of(problem: str, method: str, *words: str) -> dict[str, Any]:
     return compose([*SMALL, f"pde={problem}", *words])
 
 
-def trained(config: dict[str, Any], folder: Path, stop: int | None = None) -> tuple[int, Path]:
-    """Run it in a folder, with a Ctrl-C at an iteration; the exit code and the run's folder."""
-
-    def count(method: Method, value: int) -> None:
-        method.__dict__["_count"] = value
-        if value == stop:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Method, "iteration", property(lambda method: method.__dict__["_count"], count), raising=False)
-        code = run({**config, "runs_dir": str(folder)})
-    (found,) = (path.parent for path in folder.glob("*/*/*/*/*/*/config.yaml"))
-    return code, found
-
-
 def assert_alike(one: Path, other: Path, tolerance: float = 1e-10) -> None:
     """The same run to rounding."""
     first, second = (load(folder).method.network.vector() for folder in (one, other))
@@ -99,9 +84,9 @@ def assert_alike(one: Path, other: Path, tolerance: float = 1e-10) -> None:
 @pytest.mark.parametrize("problem", ["convection", "swinging"])
 @pytest.mark.parametrize("method", METHODS)
 def test_two_find_what_one_finds(method: str, problem: str, tmp_path: Path) -> None:
-    code, one = trained(config_of(problem, method), tmp_path / "one")
+    code, one = trained_in(config_of(problem, method), tmp_path / "one")
     assert code == 0
-    code, two = trained(config_of(problem, method, TWO), tmp_path / "two")
+    code, two = trained_in(config_of(problem, method, TWO), tmp_path / "two")
     assert code == 0
     assert_alike(one, two)
     assert "devices" not in result_of(one)
@@ -119,18 +104,18 @@ def test_stopped_and_resumed(method: str, cut: int, tmp_path: Path) -> None:
     """With two processes bit for bit; by one from the checkpoint of two to rounding."""
     words = [TWO, "points.by_residual=0.3"]
     config = config_of("convection", method, *words)
-    code, whole = trained(config, tmp_path / "whole")
+    code, whole = trained_in(config, tmp_path / "whole")
     assert code == 0
-    code, stopped = trained(config, tmp_path / "stopped", cut)
+    code, stopped = trained_in(config, tmp_path / "stopped", cut)
     assert (code, result_of(stopped)["steps"]) == (130, cut)
     alone = config_of("convection", method, *words, "trainer.devices=1")
     place = RunSettings.read({**alone, "runs_dir": str(tmp_path / "alone")}).folder()
     shutil.copytree(stopped, place)
-    assert trained(config, tmp_path / "stopped") == (0, stopped)
+    assert trained_in(config, tmp_path / "stopped") == (0, stopped)
     assert_same_network(load(whole).method, load(stopped).method)
     predictions = [arrays_of(folder / "solution.npz")["prediction"] for folder in (whole, stopped)]
     np.testing.assert_array_equal(*predictions)
-    assert trained(alone, tmp_path / "alone") == (0, place)
+    assert trained_in(alone, tmp_path / "alone") == (0, place)
     assert_alike(whole, place)
 
 
@@ -140,7 +125,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     results = []
     for words in ([], [TWO]):
         config = config_of("convection", "adam", "method.adam.learning_rate=1e200", *words)
-        code, folder = trained(config, tmp_path / str(len(words)))
+        code, folder = trained_in(config, tmp_path / str(len(words)))
         assert code == 1
         results.append(result_of(folder))
     assert results[0]["status"] == "failed"
@@ -153,9 +138,9 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 def test_compiled_parts(tmp_path: Path) -> None:
     """Each process has kernels of its own."""
     words = ["compile=true", "precision=32-true"]
-    code, one = trained(config_of("convection", "pinn_ntk", *words), tmp_path / "one")
+    code, one = trained_in(config_of("convection", "pinn_ntk", *words), tmp_path / "one")
     assert code == 0
-    code, two = trained(config_of("convection", "pinn_ntk", *words, TWO), tmp_path / "two")
+    code, two = trained_in(config_of("convection", "pinn_ntk", *words, TWO), tmp_path / "two")
     assert code == 0
     assert result_of(two)["step"] == result_of(one)["step"] != "plain"
     first, second = (load(folder).method.network.vector() for folder in (one, two))

@@ -19,6 +19,7 @@ from pinntk.pdes.base import PDE
 from pinntk.pdes.poisson1d import Poisson1D
 from pinntk.residual.points import PointSettings
 from pinntk.residual.residuals import term_losses
+from pinntk.runs.run import run
 
 M = TypeVar("M", bound=Method)
 POINTS = PointSettings(interior=30, boundary=2, resample_every=7)
@@ -127,3 +128,18 @@ def interrupting(record: Any, at: int) -> Any:
             signal.raise_signal(signal.SIGINT)
 
     return recording
+
+
+def trained_in(config: dict[str, Any], folder: Path, stop: int | None = None) -> tuple[int, Path]:
+    """Run it in a folder, with a Ctrl-C at an iteration; the exit code and the run's folder."""
+
+    def count(method: Method, value: int) -> None:
+        method.__dict__["_count"] = value
+        if value == stop:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Method, "iteration", property(lambda method: method.__dict__["_count"], count), raising=False)
+        code = run({**config, "runs_dir": str(folder)})
+    (found,) = (path.parent for path in folder.glob("*/*/*/*/*/*/config.yaml"))
+    return code, found

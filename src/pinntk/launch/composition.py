@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,10 +43,11 @@ class OwnFirst(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in own_folders:
             search_path.prepend("own", f"file://{folder.absolute()}", "main")
-        problems = {path.stem for folder in own_folders for path in folder.glob("pde/*.yaml") if _of_a_class(path)}
+        own = [path for folder in own_folders for path in folder.glob("pde/*.yaml")]
+        problems = frozenset(path.stem for path in own if _of_a_class(path))
         if problems:
             (conf,) = (path.path.removeprefix("file://") for path in search_path.get_path() if path.provider == "main")
-            search_path.prepend("nothing", f"file://{_nothing_for(problems, Path(conf))}", "main")
+            search_path.prepend("nothing", f"file://{_nothing_for(problems, Path(conf)).name}", "main")
 
 
 def _of_a_class(path: Path) -> bool:
@@ -55,24 +56,19 @@ def _of_a_class(path: Path) -> bool:
     return found is not None and not found[1].startswith("pinntk.")
 
 
-_nothing: list[TemporaryDirectory[str]] = []
-
-
-def _nothing_for(problems: Set[str], conf: Path) -> str:
+@cache
+def _nothing_for(problems: frozenset[str], conf: Path) -> TemporaryDirectory[str]:
     """A folder with a file that sets nothing for each of pinntk's ``tuned/<method>/<problem>/<budget>.yaml``.
 
     A class of the user's that bears the name of one of pinntk's would else get the settings found for pinntk's.
     """
-    if not _nothing:
-        _nothing.append(TemporaryDirectory(prefix="pinntk-"))
-    folder = Path(_nothing[0].name)
-    shutil.rmtree(folder / "tuned", ignore_errors=True)
+    folder = TemporaryDirectory(prefix="pinntk-")
     for path in conf.glob("tuned/*/*/*.yaml"):
         if path.parent.name in problems:
-            empty = folder / path.relative_to(conf)
+            empty = Path(folder.name, path.relative_to(conf))
             empty.parent.mkdir(parents=True, exist_ok=True)
             empty.write_text("# @package _global_\n")
-    return _nothing[0].name
+    return folder
 
 
 @contextmanager
