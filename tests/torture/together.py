@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -103,6 +104,7 @@ def fake_gpus(count: int, rng: random.Random, folder: Path) -> Iterator[Tally]:
         patch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(str(folder))
+        patch.delitem(sys.modules, "watcher", raising=False)  # another test's of this name
 
     first = Child(folder, words, arrange, output="first")
     killed: set[int] = set()

@@ -27,8 +27,8 @@ METRICS = (
 RESULTS = (
     "status reason pde pde_parameters problem coefficients method method_figures width depth budget seed settings_hash"
     " normalization l2re_at_lowest_loss terms reference_accuracy steps function_evaluations parameters"
-    " seconds_per_phase wall_seconds device precision threads compiled versions git result prediction run"
-    " step step_reason fingerprint callbacks loggers exact_terms reference_known estimates alarms"
+    " seconds_per_phase wall_seconds device devices processor precision threads compiled versions git result prediction"
+    " run step step_reason fingerprint callbacks loggers exact_terms reference_known estimates alarms"
 ).split()
 RESERVED = frozenset([*METRICS, *RESULTS])
 """Names under which a run's metrics and results stand, beside those of its terms."""
