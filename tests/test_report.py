@@ -117,9 +117,11 @@ def test_the_papers_rows_and_columns_are_always_there(tmp_path: Path, capsys: py
     root = tmp_path / "runs"
     make_run(root, method="adam", l2re=0.02)
     make_run(root, pde="convection", pde_parameters={"beta": 30.0}, method="newton", settings_hash="b" * 12)
+    inverse = {"nu": {"unknown": True, "start": 1.0}, "k": 2}
+    make_run(root, pde="heat_inverse", pde_parameters=inverse, method="newton", settings_hash="c" * 12)
     cells = cells_of(report(root, capsys)[0])
     paper = ["convection", "wave, a = 4", "wave, a = 5", "reaction", "burgers", "heat2d"]
-    assert list(cells) == [*paper, "convection, beta = 30.0"]
+    assert list(cells) == [*paper, "convection, beta = 30.0", "heat_inverse, nu unknown, k = 2"]
     assert list(cells["burgers"]) == [*METHODS.values(), "newton"]
     assert cells["burgers"]["Adam"] == "**2.00e-2** (1 trial; [aaaaaaaaaaaa, w50, laptop])<br>published 1.45e-2"
     assert cells["burgers"]["Adam+L-BFGS"] == "no run<br>published **1.33e-2**"

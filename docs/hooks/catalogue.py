@@ -121,9 +121,8 @@ def method_page(name: str) -> str:
             f"\n{paragraphs(ast.get_docstring(module) or '')}\n{DOCSTRING.format(path)}",
             settings_block("method", name),
             by_budget(steps),
-            "Settings found for single problems, which come on top: "
-            + ", ".join(f"`{t.relative_to(ROOT)}`" for t in tuned)
-            + "\n"
+            "Settings found for single problems, which come on top:\n\n"
+            + "".join(f"- `{t.relative_to(ROOT)}`\n" for t in tuned)
             if tuned
             else "",
             measured_block("problem", measured),

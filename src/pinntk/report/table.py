@@ -154,7 +154,8 @@ class Table:
 
 
 def title_of(run: Run) -> str:
-    """The problem of a run as the table names it: coefficients are named where they are not the published ones."""
+    """The problem of a run as the table names it: coefficients are named where they are not the published ones, those
+    that the training finds as unknown."""
     known = published_row(run.pde, run.parameters)
     if known is not None:
         return known.title
@@ -162,7 +163,11 @@ def title_of(run: Run) -> str:
         defaults: Mapping[str, Any] = {}
     else:
         defaults = next(row.parameters for row in TABLE_2 if row.pde == run.pde)
-    different = [f"{name} = {value}" for name, value in run.parameters.items() if defaults.get(name) != value]
+    different = [
+        f"{name} unknown" if isinstance(value, Mapping) else f"{name} = {value}"
+        for name, value in run.parameters.items()
+        if defaults.get(name) != value
+    ]
     return ", ".join([run.pde, *different])
 
 
