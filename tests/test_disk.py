@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ SAVING = [*FAST, "checkpoint.every_seconds=1e-9"]
 FULL = "No space left on device"
 
 
-def full_at(name: str, nth: int, patch: pytest.MonkeyPatch) -> None:
+def full_at(name: str, nth: int, patch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None:
     """No file of this name gets its place any more from the nth time on."""
     replace, count = os.replace, itertools.count(1)
 
     def patched(source: Any, target: Any) -> None:
         if Path(target).name == name and next(count) >= nth:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(number, os.strerror(number), str(source))
         replace(source, target)
 
     patch.setattr(os, "replace", patched)
@@ -59,6 +60,30 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     assert again.code == 0
     assert ("resuming at iteration" in again.out) == saved
     assert result_of(cli.run_folder())["status"] == "completed"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_rights_that_are_taken_away_are_one_line(number: int, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        full_at("metrics.csv", 3, patch, number)
+        ended = cli(*SAVING)
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert re.match(rf"error: .*seed0: {os.strerror(number)}; the files that are there are whole", line)
+    assert "Traceback" not in ended.out
+    assert cli(*SAVING).code == 0
+
+
+def test_a_file_of_the_problems_own_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pinntk.methods.adam import AdamMethod
+
+    def denied(self: AdamMethod, end: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "sensors.csv")
+
+    monkeypatch.setattr(AdamMethod, "advance", denied)
+    ended = cli(*FAST)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.err.startswith("error: sensors.csv: Permission denied; ")
 
 
 def test_half_a_checkpoint_does_not_stay(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +160,5 @@ def test_reports_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert refusing(raising(errno.ENOSPC)) == 1
     assert capsys.readouterr().err.startswith(f"error: page.html: {FULL}; ")
-    with pytest.raises(PermissionError):
-        refusing(raising(errno.EACCES))
+    with pytest.raises(FileNotFoundError):
+        refusing(raising(errno.ENOENT))

@@ -58,12 +58,13 @@ def allowed(word: str, names: Iterable[str], what: str = "allowed") -> str:
     return f"{hint}{what}: {', '.join(names) if names else 'none'}"
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
-"""Where a file cannot be written through no fault of the program: the disk is full, read-only, or the name too long."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EPERM, errno.EACCES, errno.ENAMETOOLONG)
+"""Where a file cannot be written through no fault of the program: the disk is full or read-only, the rights have been
+taken away, or the name is too long."""
 
 
 def no_room(error: BaseException) -> str | None:
-    """The line for a disk that takes no more; None for all other errors.
+    """The line for a disk that takes no more, and for a file without rights; None for all other errors.
 
     Example::
 
@@ -84,7 +85,8 @@ def no_room(error: BaseException) -> str | None:
 def refusing(body: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
-    It is 2 after a line per error where the user's input cannot be used, 1 after a line where the disk takes no more.
+    It is 2 after a line per error where the user's input cannot be used, 1 after a line where the disk takes no more or
+    rights are lacking.
 
     Example::
 

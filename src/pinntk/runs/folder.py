@@ -121,7 +121,7 @@ class RunFolder:
         Raises:
             FolderInUse: another process has it. The lock of a process that died is free.
             BadInput: the folder cannot be created.
-            OSError: the disk takes no more; names the folder.
+            OSError: the disk takes no more, or may not be written any more; names the folder.
         """
         try:
             self._acquire()
@@ -135,7 +135,10 @@ class RunFolder:
                 remove_unfinished(place)
             yield
         except OSError as error:
-            if no_room(error):  # Lightning's, for one, do not say of which file they are
+            named = isinstance(error.filename, str)  # Lightning's errors, for one, do not say of which file they are
+            if named and not Path(error.filename).absolute().is_relative_to(self.path.absolute()):
+                raise  # a file of the problem's, for one
+            if no_room(error):
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
             raise
         finally:
