@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
 words=("$@")
 code=0
-sweep() { # a refused or failed job stops nothing, a signal all
-  [ "$code" -ge 128 ] || "$python" train.py -m experiment=zoo runs_dir=runs/zoo "$@" "${words[@]}" || code=$?
+train() { # a refused or failed job stops nothing, a signal all
+  [ "$code" -ge 128 ] || "$python" train.py -m runs_dir=runs/zoo "$@" "${words[@]}" || code=$?
 }
+sweep() { train experiment=zoo "$@"; }
 sweep
 if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
   all=adam,adam_lbfgs,gdnd,ssbroyden,gauss_newton
@@ -21,6 +22,8 @@ if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
   sweep method=pinn_ntk network=default
   sweep pde=burgers pde.nu=1e-3 method=pinn_ntk network=default
   sweep pde=convection pde.beta=100 method=pinn_ntk network=default
+  # Chaotic: a network of space, of inputs of its own, whose parameters follow the equation in time.
+  train pde=kuramoto_sivashinsky method=evolve
   # Where there is a discrete form: the preconditioned loss, differentiated through P^-1 on the whole grid in every step.
   sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn method.form=direct method.steps=5000
   sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn_gdnd method.form=direct
