@@ -216,9 +216,10 @@ def test_pictures_come_where_there_are_data(tmp_path: Path) -> None:
     assert all(picture.png.startswith(b"\x89PNG") for picture in found if picture is not solution)
 
 
-def test_a_damaged_file_costs_its_picture_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04 half of it", b""])
+def test_a_damaged_file_costs_its_picture_alone(content: bytes, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "runs", metrics="iteration,loss,l2re\n1,1,1\n")
-    (folder / "ntk_drift.npz").write_bytes(b"PK\x03\x04 half of it")
+    (folder / "ntk_drift.npz").write_bytes(content)
     said = write_report(tmp_path / "runs", tmp_path / "report")
     assert any(line.startswith("Figure 1a: cannot be drawn: ") for line in said)
     names = sorted(path.name for path in (tmp_path / "report").iterdir())

@@ -110,9 +110,10 @@ def test_what_cannot_be_drawn_is_left_out(points: Array, tmp_path: Path) -> None
     assert solved(tmp_path, points, prediction=points[:, 0]) is None
 
 
-def test_a_damaged_solution_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04 half of it", b""])
+def test_a_damaged_solution_is_said(content: bytes, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "runs")
-    (folder / "solution.npz").write_bytes(b"PK\x03\x04 half of it")
+    (folder / "solution.npz").write_bytes(content)
     said = write_report(tmp_path / "runs", tmp_path / "out")
     assert any(line.startswith(f"{folder / 'solution.npz'}: cannot be drawn: ") for line in said)
     assert '<details class="solution"' not in (tmp_path / "out" / "index.html").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ SECTIONS = (
     *("Figure 1", "Error and loss along the training", "Steps of Gauss-Newton", "Solutions"),
     *("Kernel spectra", "Hessian spectra"),
 )
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
 """What a file that is damaged, or not ours, may cause."""
 
 

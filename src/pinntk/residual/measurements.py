@@ -7,6 +7,7 @@ import csv
 import functools
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,7 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Array]:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return _columns(str(path), {name: file[name] for name in file.files})
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             if str(error).startswith(str(path)):
                 raise
             raise ValueError(f"{path}: {error}; allowed is an .npz file with an array of numbers by column") from error
