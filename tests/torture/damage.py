@@ -147,8 +147,8 @@ def _look(place: Path, run: Path, whole: Path, words: list[str]) -> Iterator[str
     lines = spoken(again.err).splitlines()
     if again.code not in (0, 2) or len(lines) > 1 or "Traceback" in again.out:
         yield f"the same command: exit code {again.code}: {' / '.join(lines[-1:])[:200]}"
-    elif again.code == 2 and any(not path.exists() or path.read_bytes() != text for path, text in before.items()):
-        yield "the same command has refused and changed a file"
+    elif again.code == 2 and (gone := sorted(_changed(before))):
+        yield f"the same command has refused and changed {', '.join(gone)}"
     elif again.code == 0 and (end := _other_network(whole, run)):
         yield f"the same command: {end}"
     anew = Child(place, [*words, "overwrite=true"]).wait()
@@ -156,6 +156,14 @@ def _look(place: Path, run: Path, whole: Path, words: list[str]) -> Iterator[str
         yield f"overwrite=true: exit code {anew.code}: {anew.err.strip()[-200:]}"
     elif difference := differs(whole, run):
         yield f"overwrite=true: {difference}"
+
+
+def _changed(before: dict[Path, bytes]) -> Iterator[str]:
+    """Files that are gone or others, but those that a killed process had half written, which every run clears away."""
+    for path, text in before.items():
+        half = path.match(".*.tmp*")
+        if not half and (not path.exists() or path.read_bytes() != text):
+            yield path.name
 
 
 def _other_network(whole: Path, run: Path) -> str | None:
