@@ -6,7 +6,7 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ import pinntk
 from pinntk.methods.evolve import Evolve
 from pinntk.methods.evolving import hermite
 from pinntk.network import NetworkSettings
-from pinntk.network.settings import DecayFeature
-from pinntk.pdes.base import PDE
+from pinntk.network.settings import DecayFeature, Feature, PeriodicFeature
+from pinntk.network.streams import Operator
+from pinntk.pdes.base import PDE, Term
 from pinntk.pdes.burgers import Burgers
 from pinntk.pdes.convection import Convection
 from pinntk.pdes.heat2d import Heat2D
@@ -169,6 +170,104 @@ def test_it_comes_near_the_solution(pde: PDE) -> None:
     assert "warning" not in method.figures(reference)
 
 
+class Free(PDE):
+    """``i h_t = -h_xx`` for h = u + i v on a circle: ``h = exp(-i t) cos x``; u and v stand in both equations."""
+
+    name: ClassVar[str] = "free"
+    fields: ClassVar[tuple[str, ...]] = ("u", "v")
+    lower: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+    upper: ClassVar[tuple[float, ...]] = (2 * math.pi, 1.0)
+
+    def terms(self) -> tuple[Term, ...]:
+        u, v = {"u_t": 1.0, "v_xx": 1.0}, {"v_t": 1.0, "u_xx": -1.0}
+        both, one = Operator("B", u | v), Operator("D", u | {name: -2 * factor for name, factor in v.items()})
+        return (
+            Term("sum", "interior", (both,), lambda s: s["B"]),
+            Term("difference", "interior", (one,), lambda s: s["D"]),
+        )
+
+    def lift(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.cos(x[:, 0]), torch.zeros_like(x[:, 0])], dim=1)
+
+    def factor(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 1]
+
+    def inputs(self) -> list[Feature]:
+        return [PeriodicFeature(kind="periodic", input="x", period=2 * math.pi, replace=True)]
+
+
+def test_two_fields_come_near_the_solution() -> None:
+    """And the derivatives of either in space and time are those of ``exp(-i t) cos x``."""
+    method = make(Free(), width=8, points=PointSettings(interior=120), damping=1e-10, tolerance=1e-5)
+    fit(method)
+    assert method.time == 1.0
+    assert set(method.losses()) == {"loss", "sum", "difference"}
+    x = torch.linspace(0, 2 * math.pi, 60, dtype=torch.float64)
+    points = torch.stack([x, torch.linspace(0.0, 0.99, 60, dtype=torch.float64)], dim=1)
+    t = points[:, 1]
+    exact = {
+        "u": torch.cos(t) * torch.cos(x),
+        "v": -torch.sin(t) * torch.cos(x),
+        "u_x": -torch.cos(t) * torch.sin(x),
+        "v_xx": torch.sin(t) * torch.cos(x),
+        "u_t": -torch.sin(t) * torch.cos(x),
+        "v_t": -torch.cos(t) * torch.cos(x),
+    }
+    found = method.network.streams(points, method.network.wanting(*exact))
+    for name, expected in exact.items():
+        torch.testing.assert_close(found[name], expected, rtol=0, atol=2e-3, msg=name)
+    both = method.network.predict(points.numpy())
+    np.testing.assert_allclose(both, np.stack([exact["u"], exact["v"]], axis=1), rtol=0, atol=2e-4)
+
+
+def test_speed_of_two_fields_against_dense_numpy() -> None:
+    """theta' by numpy's SVD, of values and second derivatives by nested automatic differentiation."""
+    damping = 1e-3
+    method = make(Free(), damping=damping)
+    network = method.network
+    start = network.vector().clone()
+    method.start(None)
+    network.assign(start + 0.3 * torch.randn(len(start), dtype=torch.float64))
+    method._now, method.iteration = None, 3
+    with torch.no_grad():
+        x = method.points_of(3)
+        found = method.linearization().speed.numpy()
+
+    def raw(x: torch.Tensor) -> torch.Tensor:
+        h = torch.stack([torch.sin(x), torch.cos(x)], dim=1)
+        for layer in list(network.layers)[:-1]:
+            h = torch.tanh(layer(h))
+        values: torch.Tensor = list(network.layers)[-1](h)
+        return values
+
+    def bends() -> tuple[torch.Tensor, torch.Tensor]:
+        """N and N_xx, (N, 2), at the parameters that it has."""
+        leaf = x[:, 0].clone().requires_grad_()
+        values, columns = raw(leaf), []
+        for column in values.unbind(1):
+            slope = torch.autograd.grad(column.sum(), leaf, create_graph=True)[0]
+            columns.append(torch.autograd.grad(slope.sum(), leaf, create_graph=True)[0].detach())
+        return values, torch.stack(columns, dim=1)
+
+    theta = network.vector()
+    network.assign(start)
+    _, before = bends()
+    network.assign(theta)
+    values, after = bends()
+    u_xx, v_xx = (-torch.cos(x[:, 0]) + (after - before)[:, 0]).numpy(), (after - before)[:, 1].numpy()
+    rows = [
+        torch.autograd.grad(value, list(network.parameters()), retain_graph=True, materialize_grads=True)
+        for column in values.unbind(1)
+        for value in column
+    ]
+    J = np.array([torch.cat([g.flatten() for g in row]).numpy() for row in rows])
+    mu = damping * (J**2).sum() / J.shape[1]
+    A = np.vstack([J, math.sqrt(mu) * np.eye(J.shape[1])])
+    wanted = np.concatenate([-v_xx, u_xx, np.zeros(J.shape[1])])
+    expected = np.linalg.lstsq(A, wanted, rcond=None)[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
 def test_walls_hold_exactly() -> None:
     method = make(Heat2D(), steps=3, tolerance=1e-2)
     fit(method)
@@ -187,6 +286,14 @@ def test_resumed_bit_for_bit(cut: int, tmp_path: Path, monkeypatch: pytest.Monke
         one, other = getattr(whole.knots, name), getattr(resumed.knots, name)
         assert len(one) == 13
         assert torch.equal(one, other)
+    assert whole.state() == resumed.state()
+
+
+def test_two_fields_resumed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, resumed = whole_and_resumed(lambda: make(Free(), steps=6, log_every=4), 3, tmp_path, monkeypatch)
+    assert whole.knots.theta is not None
+    assert resumed.knots.theta is not None
+    assert torch.equal(whole.knots.theta, resumed.knots.theta)
     assert whole.state() == resumed.state()
 
 

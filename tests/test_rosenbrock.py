@@ -18,11 +18,11 @@ def linear(u: Tensor, t: float) -> Linear:
     """Of ``u' = u (1 - u) + cos t`` at every point by itself, the parameters being the values."""
 
     def rate(streams: Tensor, t: float) -> Tensor:
-        return streams[0] * (1 - streams[0]) + math.cos(t)
+        return streams * (1 - streams) + math.cos(t)
 
     identity = torch.eye(len(u), dtype=u.dtype)
     slope = torch.diag(1 - 2 * u)
-    in_time = torch.full_like(u, -math.sin(t))
+    in_time = torch.full_like(u[None], -math.sin(t))
     return Linear(identity, slope, u[None], lambda v: v[None], rate, in_time, 0.0)
 
 
@@ -31,7 +31,7 @@ def at_one(steps: int, *, embedded: bool = False) -> Tensor:
     for n in range(steps):
         found = increment(linear(u, n * h), n * h, h)
         assert found is not None
-        u = u + found.w - (found.error if embedded else 0)
+        u = u + found.w - (found.error[0] if embedded else 0)
     return u
 
 
@@ -47,7 +47,8 @@ def test_orders(embedded: bool, order: int) -> None:
 def test_it_damps_what_is_stiff() -> None:
     """u' = -1e6 u: one step of length 1 leaves next to nothing, where an explicit one would leave 1e12 or more."""
     one = torch.ones(1, dtype=torch.float64)
-    stiff = Linear(one[None], -1e6 * one[None], one[None], lambda v: v[None], lambda s, t: -1e6 * s[0], 0 * one, 0.0)
+    zero = 0 * one[None]
+    stiff = Linear(one[None], -1e6 * one[None], one[None], lambda v: v[None], lambda s, t: -1e6 * s, zero, 0.0)
     found = increment(stiff, 0.0, 1.0)
     assert found is not None
     assert abs(1 + found.w.item()) < 1e-4
@@ -86,8 +87,8 @@ def test_a_step_against_dense_numpy() -> None:
             tensor(slope),
             torch.stack([tensor(u), tensor(L)]),
             lambda v: both @ v,
-            lambda s, t: s[1] + torch.sin(s[0]) * (1 + t**2),
-            tensor(in_time),
+            lambda s, t: (s[1] + torch.sin(s[0]) * (1 + t**2))[None],
+            tensor(in_time)[None],
             mu,
         ),
         t,
@@ -95,14 +96,14 @@ def test_a_step_against_dense_numpy() -> None:
     )
     assert found is not None
     np.testing.assert_allclose(found.w.numpy(), w, rtol=0, atol=1e-8 * np.abs(w).max())
-    np.testing.assert_allclose(found.values.numpy(), J @ w, rtol=0, atol=1e-8 * np.abs(J @ w).max())
-    np.testing.assert_allclose(found.error.numpy(), error, rtol=0, atol=1e-8 * np.abs(J @ w).max())
+    np.testing.assert_allclose(found.values[0].numpy(), J @ w, rtol=0, atol=1e-8 * np.abs(J @ w).max())
+    np.testing.assert_allclose(found.error[0].numpy(), error, rtol=0, atol=1e-8 * np.abs(J @ w).max())
 
 
 def test_equations_that_cannot_be_solved_are_no_step() -> None:
     A = torch.zeros(3, 2, dtype=torch.float64)
     assert not NormalEquations(A, 0.0).solvable
     assert NormalEquations(A, 1e-3).solvable
-    zero = torch.zeros(3, dtype=torch.float64)
-    assert increment(Linear(A, A, zero[None], lambda v: zero[None], lambda s, t: zero, zero, 0.0), 0.0, 0.1) is None
+    zero = torch.zeros(1, 3, dtype=torch.float64)
+    assert increment(Linear(A, A, zero, lambda v: zero, lambda s, t: zero, zero, 0.0), 0.0, 0.1) is None
     assert RODAS3.gamma == 0.5

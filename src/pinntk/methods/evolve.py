@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -60,8 +60,8 @@ class Linearization:
     """Onto the tangent space: ``argmin |J d - b|^2 + mu |d|^2``."""
     speed: Tensor
     """theta', (P,)."""
-    loss: Tensor
-    """``mean (J theta' - F)^2``."""
+    losses: Tensor
+    """``mean (J theta' - F)^2`` of every equation, (M,)."""
 
 
 class Evolve(Method):
@@ -108,8 +108,8 @@ class Evolve(Method):
         super().__init__(*arguments, **more)
         self.knots = self.network.knots
         self.rate = self.network.evolution
-        self.streams = self.network.spatial(self.pde.fields[0], *self.rate.streams)
-        first = [f"{self.pde.fields[0]}_{name}" for name in self.rate.coordinates]
+        self.streams = self.network.spatial(*self.pde.fields, *self.rate.streams)  # the fields first
+        first = [f"{field}_{name}" for field in self.pde.fields for name in self.rate.coordinates]
         self._gradient = self.network.spatial(*first)
         self.step_size = self.settings.fixed_step or self.settings.first_step
         self.rejected = self.bent = 0
@@ -215,13 +215,14 @@ class Evolve(Method):
         with self.timed("evolution"), torch.no_grad():
             while self.iteration < end and not self.finished and not self.stop_requested:
                 self.renew()
-                losses.append(self.linearization().loss.repeat(2))
+                parts = self.linearization().losses
+                losses.append(torch.cat([parts.sum()[None], parts]))
                 self.step()
                 self.iteration += 1
                 self.objective.evaluations += 1
                 self.add_knot(self._next)
         figures = {"time": self.time, "step_size": self.step_size, "rejected": float(self.rejected)}
-        self.log_losses(("loss", "residual"), losses, **figures)
+        self.log_losses(("loss", *(term.name for term in self.rate.terms)), losses, **figures)
 
     def linearization(self) -> Linearization:
         """u and F about the current parameters at the points of this iteration; a resumed run makes it again."""
@@ -259,17 +260,21 @@ class Evolve(Method):
         inputs = network.inputs_of(x, streams)
         origin = network.origin(inputs, streams)
         values, jacobian = network.linearized(inputs, streams, origin)
-        names = list(streams.names)
+        names, fields = list(streams.names), len(self.pde.fields)
 
         def rate(values: Tensor, time: float) -> Tensor:
-            return self.rate.of(dict(zip(names, values.unbind(), strict=True)), self.rate.fields(x, time))
+            return self.rate.of(dict(zip(names, values.unbind(), strict=True)), self.rate.data(x, time))
 
-        def summed(values: Tensor) -> tuple[Tensor, Tensor]:
-            found = rate(values, time)
-            return found.sum(), found
+        def of_equation(number: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+            def summed(values: Tensor) -> tuple[Tensor, Tensor]:
+                found = rate(values, time)
+                return found[number].sum(), found
 
-        slopes, F = gradient_of(summed, values)
-        J = FactoredJacobian(jacobian.shape[1], {names[0]: jacobian.factors[names[0]]}).dense()
+            return summed
+
+        both = [gradient_of(of_equation(number), values) for number in range(fields)]
+        slopes, F = torch.stack([gradient for gradient, _ in both]), both[0][1]
+        J = FactoredJacobian(jacobian.shape[1], {name: jacobian.factors[name] for name in names[:fields]}).dense()
         slope = _combined(jacobian, names, slopes, J)
         mu = float(self.settings.damping * J.square().sum() / J.shape[1])
         linear = Linear(
@@ -282,22 +287,22 @@ class Evolve(Method):
             mu=mu,
         )
         project = NormalEquations(J, mu)
-        speed = project(F)
-        loss = (jacobian.matvec(speed).view_as(values)[0] - F).square().mean()
-        if not bool(torch.isfinite(loss)):
-            raise NonFiniteLoss(self.iteration, self.rate.term.name)
-        return Linearization(inputs, origin, linear, project, speed, loss)
+        speed = project(F.flatten())
+        losses = (jacobian.matvec(speed).view_as(values)[:fields] - F).square().mean(1)
+        if not bool(torch.isfinite(losses).all()):
+            raise NonFiniteLoss(self.iteration, self.rate.terms[0].name)
+        return Linearization(inputs, origin, linear, project, speed, losses)
 
     def step(self) -> None:
         """From the last knot to a new time, to which the parameters then belong; the next step's length."""
         s, here, time = self.settings, self.linearization(), self.time
-        size = float(here.linear.streams[0].square().mean().sqrt())
+        size = float(here.linear.streams[: len(self.pde.fields)].square().mean().sqrt())
         left = self.rate.end - time
         h, repeated = min(self.step_size, s.fixed_step or s.largest_step), False
         while True:
             h = left if h > left * (1 - 1e-9) else h
             if h < s.smallest_step and h < left:
-                raise NonFiniteLoss(self.iteration, f"{self.rate.term.name} (a step below method.smallest_step)")
+                raise NonFiniteLoss(self.iteration, f"{self.rate.terms[0].name} (a step below method.smallest_step)")
             found = increment(here.linear, time, h)
             error = math.inf if found is None else float(found.error.square().mean().sqrt()) / size
             factor = SAFETY * (s.tolerance / max(error, 1e-300)) ** (1 / RODAS3.order)
@@ -320,15 +325,16 @@ class Evolve(Method):
 
     def _retracted(self, here: Linearization, found: Increment, size: float) -> list[float]:
         """Take the parameters to ``u(theta) = u_n + J w``; how far u was from it before each correction and at last."""
-        theta, wanted = self.network.vector(), here.linear.streams[0] + found.values
+        fields = len(self.pde.fields)
+        theta, wanted = self.network.vector(), here.linear.streams[:fields] + found.values
         self.network.assign(theta + found.w)
         missed: list[float] = []
         for k in range(self.settings.corrections + 1):
-            rest = wanted - self.network.values_at(here.inputs, self.streams, here.origin)[0]
+            rest = wanted - self.network.values_at(here.inputs, self.streams, here.origin)[:fields]
             missed.append(float(rest.square().mean().sqrt()) / size)
             if k == self.settings.corrections or missed[-1] <= 0.1 * self.settings.tolerance:
                 break
-            self.network.assign(self.network.vector() + here.project(rest))
+            self.network.assign(self.network.vector() + here.project(rest.flatten()))
         if not (missed[-1] <= self.settings.tolerance or self.settings.fixed_step):
             self.network.assign(theta)
         return missed
@@ -344,9 +350,16 @@ class Evolve(Method):
 
 
 def _combined(jacobian: FactoredJacobian, names: list[str], slopes: Tensor, J: Tensor) -> Tensor:
-    """``sum over streams of diag(slope) J_stream``, (N, P); J is that of the first."""
-    total = slopes[0][:, None] * J
-    for name, slope in zip(names[1:], slopes[1:], strict=True):
-        if bool((slope != 0).any()):
-            total += FactoredJacobian(J.shape[1], {name: jacobian.factors[name]}).dense().mul_(slope[:, None])
-    return total
+    """``sum over streams of diag(slope) J_stream``, (M N, P), of slopes (M, S, N); the first M streams' are J."""
+    fields, streams, points = slopes.shape
+    by_field = J.view(fields, points, -1)
+    total = slopes[:, 0, :, None] * by_field[0]
+    for number in range(1, streams):
+        if bool((slopes[:, number] != 0).any()):
+            if number < fields:
+                own = by_field[number]
+            else:
+                own = FactoredJacobian(J.shape[1], {names[number]: jacobian.factors[names[number]]}).dense()
+            for field in range(fields):
+                total[field] += own * slopes[field, number, :, None]
+    return total.view_as(J)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pinntk.network import Inputs, Network, NetworkSettings
-from pinntk.network.derivatives import name_of
+from pinntk.network.derivatives import Index, name_of
 from pinntk.network.network import Solved, completed
 from pinntk.network.streams import Operator, Streams
 from pinntk.residual.factors import ColumnFactors, Factors, LayerFactors
@@ -184,24 +184,28 @@ class EvolvingNetwork(Network):
             )
         place = self.evolution.place
         terms = [
-            (number, factor * part.factor, index[:place] + index[place + 1 :], index[place])
+            (number, factor * part.factor, self._spatial_name(index, part.field), index[place])
             for number, output in enumerate(streams.outputs)
             for part in output.parts
             for index, factor in streams.carried[part.stream]
         ]
-        names = tuple(dict.fromkeys(name_of(space, self.coordinates, self.fields[0]) for _, _, space, _ in terms))
-        inner = self.spatial(*names)
+        inner = self.spatial(*dict.fromkeys(name for _, _, name, _ in terms))
         x = inputs.features[0]
         found = x.new_zeros(len(streams.outputs), len(x))
         with torch.no_grad():
             ends, s, h = self._between(torch.cat([x[:, :place], x[:, place + 1 :]], dim=1), x[:, place], inner)
-            for number, factor, space, order in terms:
-                stream = inner.names.index(name_of(space, self.coordinates, self.fields[0]))
-                found[number] += factor * (hermite(s, h, order).to(x) * ends[:, stream]).sum(0)
+            for number, factor, name, order in terms:
+                found[number] += factor * (hermite(s, h, order).to(x) * ends[:, inner.names.index(name)]).sum(0)
         return found
 
+    def _spatial_name(self, index: Index, field: int) -> str:
+        """Of a derivative in space and time, that in space alone."""
+        place = self.evolution.place
+        return name_of(index[:place] + index[place + 1 :], self.coordinates, self.fields[field])
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.propagate(self.prepare(x, self.value), self.value)[0]
+        found = self.propagate(self.prepare(x, self.value), self.value)
+        return found[0] if len(self.fields) == 1 else found.T
 
     def _between(self, x: Tensor, t: Tensor, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """Streams and their derivatives in time at both ends of each point's interval, (4, S, N); where it is there,

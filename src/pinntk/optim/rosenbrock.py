@@ -76,15 +76,15 @@ class NormalEquations:
 
 @dataclass(frozen=True)
 class Linear:
-    """u and F about parameters theta, at N points.
+    """u and F about parameters theta, M fields at N points.
 
     Attributes:
-        J: of the values, (N, P).
-        slope: ``F' J``, (N, P), of the rates.
-        streams: what F is a function of, (S, N); the first is u.
+        J: of the values, field after field, (M N, P).
+        slope: ``F' J``, (M N, P), of the rates.
+        streams: what F is a function of, (S, N); the first M are u.
         along: their derivative in a direction, (P,) to (S, N).
-        rate: F at a time from such streams, (N,).
-        in_time: its derivative by the time in it, (N,).
+        rate: F at a time from such streams, (M, N).
+        in_time: its derivative by the time in it, (M, N).
         mu: the damping.
     """
 
@@ -99,7 +99,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Increment:
-    """A step in the tangent space: parameters w, (P,); ``J w``, (N,); its error's, (N,)."""
+    """A step in the tangent space: parameters w, (P,); ``J w``, (M, N); its error's, (M, N)."""
 
     w: Tensor
     values: Tensor
@@ -112,7 +112,7 @@ def increment(linear: Linear, t: float, h: float, tableau: Tableau = RODAS3) -> 
     Example::
 
         >>> one = torch.ones(1, dtype=torch.float64)  # u' = -u from 1 on, the parameter being u itself
-        >>> decay = Linear(one[None], -one[None], one[None], lambda v: v[None], lambda s, t: -s[0], 0 * one, 0.0)
+        >>> decay = Linear(one[None], -one[None], one[None], lambda v: v[None], lambda s, t: -s, 0 * one[None], 0.0)
         >>> round(1 + increment(decay, 0.0, 0.1).w.item(), 4), round(math.exp(-0.1), 4)
         (0.9048, 0.9048)
     """
@@ -121,15 +121,15 @@ def increment(linear: Linear, t: float, h: float, tableau: Tableau = RODAS3) -> 
         return None
     ks: list[Tensor] = []
     along: list[Tensor] = []  # of the streams, (S, N), of each k
-    zero = torch.zeros_like(linear.streams)
+    zero, fields = torch.zeros_like(linear.streams), len(linear.in_time)
     for a, c, alpha, gamma in zip(tableau.a, tableau.c, tableau.alpha, tableau.gammas, strict=True):
         at = linear.streams + sum((x * k for x, k in zip(a, along, strict=True) if x), zero)
-        rest = sum((x * k[0] for x, k in zip(c, along, strict=True) if x), zero[0])
+        rest = sum((x * k[:fields] for x, k in zip(c, along, strict=True) if x), zero[:fields])
         right = h * linear.rate(at, t + alpha * h) + rest + gamma * h**2 * linear.in_time
-        ks.append(solve(tableau.gamma * right))
+        ks.append(solve(tableau.gamma * right.flatten()))
         along.append(linear.along(ks[-1]))
     w = torch.stack([m * k for m, k in zip(tableau.m, ks, strict=True)]).sum(0)
     values, error = (
-        torch.stack([x * k[0] for x, k in zip(by, along, strict=True)]).sum(0) for by in (tableau.m, tableau.e)
+        torch.stack([x * k[:fields] for x, k in zip(by, along, strict=True)]).sum(0) for by in (tableau.m, tableau.e)
     )
     return Increment(w, values, error)

@@ -183,6 +183,8 @@ class Problem(Strict, ABC):
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
     shape: ClassVar[Shape | None] = None
+    rounded_after: ClassVar[float] = 0.0
+    """Where initial values have a kink, the time that `lift` needs to round it, and changes for nothing else."""
 
     @classmethod
     def as_declared(cls, given: Mapping[str, Any]) -> dict[str, Any]:
