@@ -44,8 +44,8 @@ class Schroedinger(EvolvingPDE):
     upper: ClassVar[tuple[float, ...]] = (5.0, math.pi / 2)
     fine: ClassVar[Resolution] = Resolution(cells=4096, steps=160, scheme="lawson4", tail=32768)
     coarse: ClassVar[Resolution] = Resolution(cells=2048, steps=80, scheme="lawson4", tail=16384)
-    rounded_after: ClassVar[float] = 0.01
-    """The kink is then 0.05 wide, and the values are 4e-5 away from the initial ones in relative L2."""
+    rounded_after: ClassVar[float] = 0.004
+    """The kink is then 0.03 wide, and the values are 2e-5 away from the initial ones in relative L2."""
 
     dispersion: Annotated[float, Field(gt=0)] = 0.5
     focusing: float = 1.0
