@@ -118,8 +118,8 @@ class Rate:
         b, A = self._parts(values, data)
         if len(self.terms) == 1:
             return (-b / A[..., 0]).T
-        found: Tensor = torch.linalg.solve(A, b)
-        return -found.T
+        found, info = torch.linalg.solve_ex(A, b)  # which raises nothing where A is singular
+        return -torch.where(info[:, None] == 0, found, torch.nan).T
 
     def _parts(self, values: Mapping[str, Tensor], data: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         """b, (N, M), and A, (N, M, M), of the residuals ``b + A u_t``."""
