@@ -23,7 +23,7 @@ if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
   sweep pde=burgers pde.nu=1e-3 method=pinn_ntk network=default
   sweep pde=convection pde.beta=100 method=pinn_ntk network=default
   # A network of space, of inputs of its own, whose parameters follow the equation in time.
-  train pde=kuramoto_sivashinsky,kdv,gray_scott method=evolve
+  train pde=kuramoto_sivashinsky,kdv,schroedinger,gray_scott method=evolve
   # Where there is a discrete form: the preconditioned loss, differentiated through P^-1 on the whole grid in every step.
   sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn method.form=direct method.steps=5000
   sweep pde=allen_cahn,kdv,helmholtz2d,poisson2d_multiscale network=default method=pcpinn_gdnd method.form=direct
