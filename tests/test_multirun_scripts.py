@@ -324,7 +324,7 @@ def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
     discrete = itertools.product(
         ["allen_cahn", "kdv", "helmholtz2d", "poisson2d_multiscale"], ["pcpinn", "pcpinn_gdnd"]
     )
-    evolving = itertools.product(["kuramoto_sivashinsky", "kdv"], ["evolve"])
+    evolving = itertools.product(["kuramoto_sivashinsky", "kdv", "schroedinger", "gray_scott"], ["evolve"])
     assert set(pairs) == {*itertools.product(problems, methods), *discrete, *evolving}
     for word in ("pde=kdv", "method=adam"):
         assert len(started(tmp_path, "zoo", word)[1]) == 2
