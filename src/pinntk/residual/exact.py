@@ -15,9 +15,8 @@ from pinntk.residual.terms import Problem, Term
 
 POINTS = 2048
 """In each region, at which it is found out."""
-ROUNDING = 1e-11
-"""Residuals that count as none, relative to what stands in the residual and to what it is without hard conditions; a
-network of fifty waves comes to 1.3e-12."""
+ROUNDING = 1e-12
+"""Residuals that count as none, relative to what stands in the residual and to what it is without hard conditions."""
 WIDTH, DEPTH = 16, 2
 """At most, of the networks with which it is found out: what holds for every network does not depend on them."""
 
