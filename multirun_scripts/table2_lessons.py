@@ -35,9 +35,10 @@ LEVEL = 0.05
 
 
 def column(run: Run) -> str:
-    """The method, and for those of the preconditioned loss its form."""
+    """The method; for those of the preconditioned loss its form, and with slabs of time how many."""
     form = (run.result.get("method_figures") or {}).get("form")
-    return run.method if form is None else f"{run.method} {form}"
+    slabs = (run.config.get("method") or {}).get("slabs") or 1
+    return (run.method if form is None else f"{run.method} {form}") + (f", {slabs} slabs" if slabs > 1 else "")
 
 
 def error(run: Run, seconds: float | None) -> float | None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -157,12 +158,12 @@ def picture(tests: Sequence[Correlation]) -> Figure:
     return figure
 
 
-def read_predictors(folder: Path) -> dict[str, dict[str, float | None]]:
-    """By problem what `zoo_spectra.py` wrote; BadInput where there is nothing."""
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """What `zoo_spectra.py` wrote; BadInput where there is nothing."""
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if not records:
         raise BadInput(f"{folder}: has no .json file; allowed: a folder that multirun_scripts/zoo_spectra.py made")
-    return {record["problem"]: record["predictors"] for record in records}
+    return records
 
 
 def main() -> None:
@@ -176,7 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         errors = errors_of(distinct(find_runs(options.runs)[0]))
-        predictors = read_predictors(options.spectra)
+        predictors = {record["problem"]: record["predictors"] for record in read_records(options.spectra)}
     except BadInput as error:
         sys.exit(str(error))
     print("| method | problems | completed | lowest error | mean place |\n|---|---|---|---|---|")

@@ -2,11 +2,13 @@
 
     python multirun_scripts/zoo_spectra.py --out results/zoo/spectra            # of short runs of adam, made first
     python multirun_scripts/zoo_spectra.py --out spectra --runs runs/zoo        # of what adam has trained there
+    python multirun_scripts/zoo_pictures.py results/zoo/spectra --png spectra.png
 
 On fixed points, for the network at initialisation (``start``) and after training (``end``): the eigenvalues of the
 kernel K and of its blocks K_uu (conditions) and K_rr (equation); how far K has gone, ``|K(end) - K(start)| /
 |K(start)|``; the remainder's share of the Hessian, ``|H - J^T J| / |H|``, of the equation's loss L_r and of the whole
 loss L. Where the problem has a discrete form, on a coarser grid, condition numbers of A and of P^-1 A. In float64.
+``along``: drift and shares at each tenth of a short run, which is trained with the callbacks that measure them.
 
 ``predictors`` are the scalars of it that `zoo_lessons.py` compares with errors; null where there is none.
 """
@@ -21,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +59,8 @@ COARSE: dict[str, dict[str, Any]] = {
     "poisson2d_multiscale": {"cells": 102, "space": "order4"},
 }
 """Grids for condition numbers; exact factors of every level are kept."""
+MOMENTS = 10
+"""At which a short run is measured, besides its start."""
 DROP = 1e-2
 """Tolerance of the incomplete factors."""
 BLOCKS = ("K", "K_uu", "K_rr")
@@ -111,6 +116,23 @@ def of_grid(pde: PDE) -> dict[str, Any]:
     return record | {"unknowns": plain.unknowns, "numbers": found, "reason": with_p.reason}
 
 
+def along(folder: Path) -> dict[str, Any] | None:
+    """What the callbacks of a run have measured on its way: by kernel the drift, by loss the remainder's share; None
+    where they did not."""
+    files = folder / NTKDrift.file, folder / HessianNorm.file
+    if not all(file.is_file() for file in files):
+        return None
+    kernels, hessians = (np.load(file) for file in files)
+    drift = dict(zip(BLOCKS, kernels["drift"].T.tolist(), strict=True))
+    shares = dict(zip(hessians["loss"].tolist(), hessians["ratio"].T.tolist(), strict=True))
+    return {
+        "iteration": kernels["iteration"].tolist(),
+        "drift": {name: [rounded(value) for value in values] for name, values in drift.items()},
+        "hessian_iteration": hessians["iteration"].tolist(),
+        "remainder": {name: [rounded(value) for value in values] for name, values in shares.items()},
+    }
+
+
 def measure(run: Run, points: int) -> dict[str, Any]:
     """The record of a run's problem, from its network at initialisation and as it was trained."""
     begin = time.perf_counter()
@@ -138,15 +160,21 @@ def measure(run: Run, points: int) -> dict[str, Any]:
         "points": points,
         "predictors": {name: None if value is None else rounded(value) for name, value in predictors.items()},
         "discrete": grid,
+        "along": along(run.folder),
         "eigenvalues": values,
         "processor": processor(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
 
 
-def train(words: str, steps: int, folder: Path) -> int:
+def train(words: str, steps: int, points: int, folder: Path) -> int:
     """A short run of adam without settings of its own; none where it is there already. 1 where it did not complete."""
     own = [f"method.steps={steps}", "tuned=null", "threads=1", "logger=none", f"evaluate_every={steps}"]
+    own += ["callbacks=[ntk_drift,hessian_norm]", "callbacks.hessian_norm.dense_limit=0"]
+    own += ["callbacks.hessian_norm.tolerance=1e-3", f"method.log_every={max(1, steps // MOMENTS)}"]
+    for name in ("ntk_drift", "hessian_norm"):
+        sizes = {"every": max(1, steps // MOMENTS), "interior": points, "conditions": points}
+        own += [f"callbacks.{name}.{key}={value}" for key, value in sizes.items()]
     code = command_line([*f"pde={words}".split(), "method=adam", *own, f"runs_dir={folder}"])
     if code:
         print(f"pde={words}: training ended with exit code {code}", file=sys.stderr)
@@ -198,7 +226,7 @@ def main() -> int:
         return write(options.runs, options.out, options.points, set())
     folder, seen, code = SHORT / f"steps{options.steps}", set[str](), 0
     for words in options.problems:
-        code |= train(words, options.steps, folder) or write(folder, options.out, options.points, seen)
+        code |= train(words, options.steps, options.points, folder) or write(folder, options.out, options.points, seen)
     return code
 
 

@@ -315,7 +315,7 @@ def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
         where = [f" {given[key]}" for key in ("pde.nu", "pde.beta") if key in given]
         where += [f" {dim}" for dim in given.get("pde.dim", "").split(",") if dim]
         for pde, method in itertools.product(*(given.get(key, own[key]).split(",") for key in ("pde", "method"))):
-            pairs += [(f"{pde}{part}", method) for part in where or [""]]
+            pairs += [(f"{pde}{part}", method + " slabs" * ("method.slabs" in given)) for part in where or [""]]
     assert len(pairs) == len(set(pairs))
     files = {path.stem for path in (SCRIPTS.parent / "src" / "pinntk" / "pdes" / "zoo").glob("*.py")}
     shared = {"__init__", "cavity_reference", "evolving", "fourier", "navier_stokes", "poisson_nd"}
@@ -325,7 +325,9 @@ def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
         ["allen_cahn", "kdv", "helmholtz2d", "poisson2d_multiscale"], ["pcpinn", "pcpinn_gdnd"]
     )
     evolving = itertools.product(["kuramoto_sivashinsky", "kdv", "schroedinger", "gray_scott"], ["evolve"])
-    assert set(pairs) == {*itertools.product(problems, methods), *discrete, *evolving}
+    unsteady = ["allen_cahn", "kdv", "kuramoto_sivashinsky", "schroedinger", "gray_scott", "taylor_green"]
+    slabs = itertools.product([*unsteady, "burgers 1e-3", "convection 100"], ["ssbroyden slabs"])
+    assert set(pairs) == {*itertools.product(problems, methods), *discrete, *evolving, *slabs}
     for word in ("pde=kdv", "method=adam"):
         assert len(started(tmp_path, "zoo", word)[1]) == 2
 
@@ -334,7 +336,7 @@ def test_a_refused_job_of_the_zoo_stops_neither_the_others_nor_the_report(tmp_pa
     python = tmp_path / "refusing"
     python.write_text('#!/usr/bin/env bash\necho "$@" >> "$NOTES"\n[[ "$*" == *train.py* ]] && exit "$CODE"\nexit 0\n')
     python.chmod(0o755)
-    for code, count in ((2, 12), (130, 1)):
+    for code, count in ((2, 15), (130, 1)):
         notes = tmp_path / f"notes{code}"
         environment = {**os.environ, "PYTHON": str(python), "CODE": str(code), "NOTES": str(notes)}
         ended = subprocess.run([str(SCRIPTS / "zoo.sh")], env=environment, timeout=60, check=False)

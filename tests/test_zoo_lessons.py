@@ -123,6 +123,7 @@ def test_the_table_of_all_methods(tmp_path: Path) -> None:
         make_run(tmp_path, **five, method="ssbroyden", seed=seed, l2re=error, steps=4000, seconds=40.0 + seed)
     make_run(tmp_path, **five, method="ssbroyden", settings_hash="bbbbbbbbbbbb", l2re=1e-9)  # one lucky seed
     make_run(tmp_path, **five, method="adam", l2re=2.0)
+    make_run(tmp_path, **five, method="ssbroyden", settings_hash="cc", config={"method": {"slabs": 4}}, l2re=0.25)
     make_run(tmp_path, **five, method="gdnd", status="failed", l2re=None)
     make_run(tmp_path, pde="burgers", pde_parameters={"nu": 1e-3}, method="adam", parameters=50, fresh_loss=None)
     make_run(tmp_path, pde="burgers", pde_parameters={"nu": 0.1}, method="gdnd", parameters=50)  # not of the rows
@@ -130,10 +131,10 @@ def test_the_table_of_all_methods(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
-    assert lines[0] == "| problem | `adam` | `gdnd` | `ssbroyden` |"
-    assert "| poisson_nd, 5 dimensions | 2.0 | failed | **2.0e-6 (3)** |" in lines
-    assert "| poisson_nd, 10 dimensions | – | – | – |" in lines
-    assert "| burgers, ν = 0.001 | **5.0e-1** | – | – |" in lines
+    assert lines[0] == "| problem | `adam` | `gdnd` | `ssbroyden` | `ssbroyden, 4 slabs` |"
+    assert "| poisson_nd, 5 dimensions | 2.0 | failed | **2.0e-6 (3)** | 2.5e-1 |" in lines
+    assert "| poisson_nd, 10 dimensions | – | – | – | – |" in lines
+    assert "| burgers, ν = 0.001 | **5.0e-1** | – | – | – |" in lines
     (row,) = (line for line in lines if "1.0e-6, 3.0e-6" in line)
     goal = "1e-5 | 3e-16"
     assert row == (
@@ -167,6 +168,43 @@ def test_figures_of_kernels(scripts: Any) -> None:
     assert found["effective rank K_uu"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def test_what_the_callbacks_measured_on_the_way(scripts: Any, tmp_path: Path) -> None:
+    """Columns of their files are kernels and losses, rows the moments; without one of the files there is nothing."""
+    _, spectra = scripts
+    drift = np.array([[0, 0, 0], [0.1234567, np.nan, 0.3]])
+    np.savez(tmp_path / "ntk_drift.npz", iteration=[0, 200], drift=drift)
+    assert spectra.along(tmp_path) is None
+    ratio = np.array([[0.5, 0.25], [0.125, 0.0625]])
+    np.savez(tmp_path / "hessian_norm.npz", iteration=[0, 100], loss=["L_r", "L"], ratio=ratio)
+    assert spectra.along(tmp_path) == {
+        "iteration": [0, 200],
+        "drift": {"K": [0, 0.123457], "K_uu": [0, None], "K_rr": [0, 0.3]},
+        "hessian_iteration": [0, 100],
+        "remainder": {"L_r": [0.5, 0.125], "L": [0.25, 0.0625]},
+    }
+
+
+def test_the_pictures(scripts: Any) -> None:
+    """Eigenvalues over the largest, the drift from the second moment on, shares; a record without ``along``, or a
+    problem without conditions, leaves its panels alone."""
+    pictures = importlib.import_module("zoo_pictures")
+    way = {"iteration": [0, 5, 10], "drift": {"K": [0.0, 0.5, 0.75]}}
+    way |= {"hessian_iteration": [0, 10], "remainder": {"L": [0.5, 0.25], "L_r": [9, 9]}}
+    start = {"K": [9.0], "K_uu": [4.0, 2.0], "K_rr": [10.0, 1.0, 0.1]}
+    records = [
+        {"problem": "cavity", "eigenvalues": {"start": start, "end": {}}, "along": way},
+        {"problem": "kdv", "eigenvalues": {"start": start | {"K_uu": []}, "end": {}}},
+    ]
+    figure = pictures.picture(records)
+    drawn = [[np.array(line.get_xydata()).tolist() for line in panel.lines] for panel in figure.axes]
+    assert drawn[0] == [[[1, 1], [2, 0.5]]]
+    assert drawn[1] == 2 * [[[1, 1], [2, 0.1], [3, pytest.approx(0.01)]]]
+    assert drawn[2] == [[[5, 0.5], [10, 0.75]], []]
+    assert drawn[3] == [[[0, 0.5], [10, 0.25]]]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["cavity", "kdv"]
+
+
 @pytest.mark.slow
 def test_a_problem_is_measured(scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, spectra = scripts
@@ -180,6 +218,12 @@ def test_a_problem_is_measured(scripts: Any, tmp_path: Path, monkeypatch: pytest
     assert len(helmholtz["eigenvalues"]["start"]["K"]) == 24
     assert 0 < helmholtz["predictors"]["drift K"] < 1
     assert helmholtz["predictors"]["remainder L start"] > 0
+    way = helmholtz["along"]
+    assert way["iteration"] == way["hessian_iteration"] == [0, 1, 2, 3]
+    # The callbacks' figures on the way agree with those that are measured of the loaded run.
+    assert way["drift"]["K"][-1] == pytest.approx(helmholtz["predictors"]["drift K"], rel=1e-5)
+    assert way["remainder"]["L"][0] == pytest.approx(helmholtz["predictors"]["remainder L start"], rel=1e-2)
+    assert way["remainder"]["L_r"][-1] == pytest.approx(helmholtz["predictors"]["remainder L_r end"], rel=1e-2)
     # The Laplacian's stencil on 32 cells, less one: largest over smallest eigenvalue, of either axis the same.
     k = np.pi / 32 * np.array([1, 31])
     low, high = 2 * 16**2 * (30 - 32 * np.cos(k) + 2 * np.cos(2 * k)) / 12 - 1
