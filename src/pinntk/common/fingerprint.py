@@ -25,7 +25,7 @@ OBJECTIVE = tuple(f"pinntk.residual.{name}" for name in ("objective", "form", "w
 DISCRETE = tuple(f"pinntk.discrete.{name}" for name in ("line", "circle", "square", "nodes", "objective", "direct"))
 PARTS = ("pinntk.pdes.", "pinntk.methods.", "pinntk.optim.", *OBJECTIVE, *DISCRETE)
 """Where in pinntk the mathematics of one problem or method stands."""
-MACHINERY = {"pinntk.pdes.base", "pinntk.methods.base", "pinntk.methods.plan", "pinntk.methods.settings"}
+MACHINERY = {"pinntk.pdes.base", *(f"pinntk.methods.{name}" for name in ("base", "plan", "requirements", "settings"))}
 """Of these parts, what all have in common: it does not count."""
 DIGITS = 16
 
