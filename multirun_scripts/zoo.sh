@@ -24,6 +24,8 @@ if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
   sweep pde=convection pde.beta=100 method=pinn_ntk network=default
   # A network of space, of inputs of its own, whose parameters follow the equation in time.
   train pde=kuramoto_sivashinsky,kdv,schroedinger,gray_scott method=evolve
+  train pde=burgers pde.nu=1e-3 method=evolve
+  train pde=convection pde.beta=100 method=evolve
   # The time in slabs, which for all of them have the same plan.
   slabs="method=ssbroyden method.slabs=4 method.adam.steps=125 method.ssbroyden.steps=2000"
   sweep pde=allen_cahn,kdv,kuramoto_sivashinsky,schroedinger,gray_scott,taylor_green $slabs
