@@ -43,7 +43,7 @@ NOT_RUN = {
     r"--config-dir my_conf pde=mine": "the file is the reader's; tests/test_problem_examples.py trains such",
     r"--config-dir my_conf|^python make_\w+\.py": "tests/test_problem_examples.py trains it, with its files",
     r"pde=helmholtz1d": "tests/test_contributing.py trains it, with its files",
-    r"multirun_scripts/zoo_spectra": "fifteen problems: minutes; tests/test_zoo_lessons.py measures one",
+    r"multirun_scripts/zoo_spectra": "sixteen problems: minutes; tests/test_zoo_lessons.py measures one",
     r"multirun_scripts/conditioning": "the exact factors of heat2d alone take minutes; tests/test_multirun_scripts.py",
     r"multirun_scripts/(?:direct|pcpinn_forms|strong_form|pinn_ntk)\.sh": (
         "sweeps in which settings belong to a problem and to a size: an hour and more"

@@ -18,6 +18,7 @@ if [[ " $* " != *" pde="* && " $* " != *" method="* ]]; then
   sweep pde=convection pde.beta=100
   # Trained conditions: where no network holds them, and where the method is about their weights.
   sweep pde=poisson_nd pde.dim=5,10 network=default method=$all,pinn_ntk
+  sweep pde=poisson_nd pde.dim=10 pde.kind=products network=default method=$all,pinn_ntk
   sweep pde=poisson2d_multiscale network=default network.width=40 method=$all,pinn_ntk
   sweep method=pinn_ntk network=default
   sweep pde=burgers pde.nu=1e-3 method=pinn_ntk network=default

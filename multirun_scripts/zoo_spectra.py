@@ -46,8 +46,8 @@ from pinntk.residual.spectra import Spectrum, spectral_norm
 SHORT = Path("runs/zoo_spectra")
 PROBLEMS = (
     *("allen_cahn kdv kuramoto_sivashinsky schroedinger gray_scott kovasznay taylor_green cavity helmholtz2d").split(),
-    *("poisson2d_multiscale", "poisson_nd", "poisson_nd pde.dim=10", "heat_inverse"),
-    *("burgers pde.nu=1e-3", "convection pde.beta=100"),
+    *("poisson2d_multiscale", "poisson_nd", "poisson_nd pde.dim=10", "poisson_nd pde.dim=10 pde.kind=products"),
+    *("heat_inverse", "burgers pde.nu=1e-3", "convection pde.beta=100"),
 )
 """Those of `zoo.sh`, as words after ``pde=``."""
 COARSE: dict[str, dict[str, Any]] = {

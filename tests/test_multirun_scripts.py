@@ -313,13 +313,20 @@ def test_the_sweeps_of_the_zoo(tmp_path: Path) -> None:
     for words in commands[:-1]:
         given = dict(word.split("=", 1) for word in words[3:])
         where = [f" {given[key]}" for key in ("pde.nu", "pde.beta") if key in given]
-        where += [f" {dim}" for dim in given.get("pde.dim", "").split(",") if dim]
+        kind = f" {given['pde.kind']}" if "pde.kind" in given else ""
+        where += [f" {dim}{kind}" for dim in given.get("pde.dim", "").split(",") if dim]
         for pde, method in itertools.product(*(given.get(key, own[key]).split(",") for key in ("pde", "method"))):
             pairs += [(f"{pde}{part}", method + " slabs" * ("method.slabs" in given)) for part in where or [""]]
     assert len(pairs) == len(set(pairs))
     files = {path.stem for path in (SCRIPTS.parent / "src" / "pinntk" / "pdes" / "zoo").glob("*.py")}
     shared = {"__init__", "cavity_reference", "evolving", "fourier", "navier_stokes", "poisson_nd"}
-    problems = files - shared | {"burgers 1e-3", "convection 100", "poisson_nd 5", "poisson_nd 10"}
+    problems = files - shared | {
+        "burgers 1e-3",
+        "convection 100",
+        "poisson_nd 5",
+        "poisson_nd 10",
+        "poisson_nd 10 products",
+    }
     methods = ["adam", "adam_lbfgs", "pinn_ntk", "gdnd", "ssbroyden", "gauss_newton"]
     discrete = itertools.product(
         ["allen_cahn", "kdv", "helmholtz2d", "poisson2d_multiscale"], ["pcpinn", "pcpinn_gdnd"]
@@ -338,7 +345,7 @@ def test_a_refused_job_of_the_zoo_stops_neither_the_others_nor_the_report(tmp_pa
     python = tmp_path / "refusing"
     python.write_text('#!/usr/bin/env bash\necho "$@" >> "$NOTES"\n[[ "$*" == *train.py* ]] && exit "$CODE"\nexit 0\n')
     python.chmod(0o755)
-    for code, count in ((2, 17), (130, 1)):
+    for code, count in ((2, 18), (130, 1)):
         notes = tmp_path / f"notes{code}"
         environment = {**os.environ, "PYTHON": str(python), "CODE": str(code), "NOTES": str(notes)}
         ended = subprocess.run([str(SCRIPTS / "zoo.sh")], env=environment, timeout=60, check=False)
