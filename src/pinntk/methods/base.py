@@ -5,8 +5,8 @@ much again. So one ``training_step`` runs the iterations between two logged poin
 once. ``iteration`` counts the steps everywhere; Lightning's ``global_step`` stays 0 and means nothing here.
 
 A method writes ``start`` (make the optimisers), ``advance`` (run iterations) and ``state``/``start(state)`` (what a
-resumed run needs besides the network's parameters), and what it goes with (`Requirements`). A resumed run equals an uninterrupted one bit for bit because
-whatever is random is a function of the seed and the iteration.
+resumed run needs besides the network's parameters), and what it goes with (`Requirements`). A resumed run equals an
+uninterrupted one bit for bit because whatever is random is a function of the seed and the iteration.
 """
 
 from __future__ import annotations
