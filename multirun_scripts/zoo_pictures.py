@@ -42,7 +42,8 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
                 panel.plot(np.arange(1, len(values) + 1), values / values[0], **style)
         way = record.get("along")
         x, drift = ([], []) if way is None else (way["iteration"][1:], way["drift"]["K"][1:])  # 0 at first
-        panels[1, 0].plot(x, drift, label=record["problem"], **style)
+        alone = sum(other["pde"] == record["pde"] for other in records) == 1
+        panels[1, 0].plot(x, drift, label=record["pde" if alone else "problem"], **style)
         if way is not None:
             panels[1, 1].plot(way["hessian_iteration"], way["remainder"]["L"], **style)
     for panel, block in zip(panels[0], PANELS[0], strict=True):
@@ -50,7 +51,7 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
         panel.set_ylabel("over the largest")
     panels[1, 0].set(xlabel="iteration of adam", ylabel="‖K(t) − K(0)‖₂ / ‖K(0)‖₂", yscale="log")
     panels[1, 0].set_title("drift of the kernel")
-    panels[1, 1].set(xlabel="iteration of adam", ylabel="‖H − JᵀJ‖₂ / ‖H‖₂", ylim=(0, None))
+    panels[1, 1].set(xlabel="iteration of adam", ylabel="‖H − JᵀJ‖₂ / ‖H‖₂", yscale="log")
     panels[1, 1].set_title("remainder's share of the Hessian")
     figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -195,17 +195,18 @@ def test_the_pictures(scripts: Any) -> None:
     way |= {"hessian_iteration": [0, 10], "remainder": {"L": [0.5, 0.25], "L_r": [9, 9]}}
     start = {"K": [9.0], "K_uu": [4.0, 2.0], "K_rr": [10.0, 1.0, 0.1]}
     records = [
-        {"problem": "cavity", "eigenvalues": {"start": start, "end": {}}, "along": way},
-        {"problem": "kdv", "eigenvalues": {"start": start | {"K_uu": []}, "end": {}}},
+        {"problem": "cavity, Re = 100", "pde": "cavity", "eigenvalues": {"start": start, "end": {}}, "along": way},
+        {"problem": "kdv, 1", "pde": "kdv", "eigenvalues": {"start": start | {"K_uu": []}, "end": {}}},
+        {"problem": "kdv, 2", "pde": "kdv", "eigenvalues": {"start": start | {"K_uu": []}, "end": {}}},
     ]
     figure = pictures.picture(records)
     drawn = [[np.array(line.get_xydata()).tolist() for line in panel.lines] for panel in figure.axes]
     assert drawn[0] == [[[1, 1], [2, 0.5]]]
-    assert drawn[1] == 2 * [[[1, 1], [2, 0.1], [3, pytest.approx(0.01)]]]
-    assert drawn[2] == [[[5, 0.5], [10, 0.75]], []]
+    assert drawn[1] == 3 * [[[1, 1], [2, 0.1], [3, pytest.approx(0.01)]]]
+    assert drawn[2] == [[[5, 0.5], [10, 0.75]], [], []]
     assert drawn[3] == [[[0, 0.5], [10, 0.25]]]
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["cavity", "kdv"]
+    assert [text.get_text() for text in legend.get_texts()] == ["cavity", "kdv, 1", "kdv, 2"]
 
 
 @pytest.mark.slow
