@@ -140,7 +140,7 @@ def picture(tests: Sequence[Correlation]) -> Figure:
     correction below `LEVEL`."""
     names = sorted({test.predictor for test in tests})
     methods = sorted({test.method for test in tests})
-    figure = Figure(figsize=(2.5 + 1.4 * len(methods), 1.5 + 0.26 * len(names)), layout="constrained")
+    figure = Figure(figsize=(3 + 0.84 * len(methods), 1.7 + 0.26 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, target in zip(panels, ("error", "rank"), strict=True):
         values = np.full((len(names), len(methods)), np.nan)

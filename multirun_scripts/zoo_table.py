@@ -4,13 +4,14 @@ published.
     python multirun_scripts/zoo_table.py results/zoo    # without a folder: runs/zoo
 
 A cell of the first is the median L2RE of a method's setting with the most seeds, in brackets how many where there are
-several; "failed" where no run of the method completed, a dash where there is none. Bold: the row's lowest.
+several; "failed" where no run of the method completed, a dash where there is none. Bold: the row's lowest, of all
+methods. Methods that were not tried on every problem have a table of their own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -97,13 +98,25 @@ def cell(runs: Sequence[Run]) -> tuple[float, str]:
 
 
 def everything(rows: dict[str, list[Run]]) -> None:
-    """Print the table of all methods."""
+    """Print the table of the methods that were tried on every problem that has runs, and that of the others."""
     methods = sorted({column(run) for runs in rows.values() for run in runs})
+    cells = {
+        title: {method: cell([run for run in runs if column(run) == method]) for method in methods}
+        for title, runs in rows.items()
+    }
+    tried = [title for title, runs in rows.items() if runs]
+    all_over = [method for method in methods if all(cells[title][method][1] != "–" for title in tried)]
+    others = [method for method in methods if method not in all_over]
+    _table(cells, all_over)
+    print()
+    _table({title: cells[title] for title in tried if any(cells[title][m][1] != "–" for m in others)}, others)
+
+
+def _table(cells: Mapping[str, Mapping[str, tuple[float, str]]], methods: Sequence[str]) -> None:
     head("problem", *(f"`{method}`" for method in methods))
-    for title, runs in rows.items():
-        cells = [cell([run for run in runs if column(run) == method]) for method in methods]
-        lowest = min(value for value, _ in cells)
-        texts = [f"**{text}**" if value == lowest < float("inf") else text for value, text in cells]
+    for title, row in cells.items():
+        lowest = min(value for value, _ in row.values())
+        texts = [f"**{row[m][1]}**" if row[m][0] == lowest < float("inf") else row[m][1] for m in methods]
         print(f"| {title} | {' | '.join(texts)} |")
 
 

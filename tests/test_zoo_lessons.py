@@ -131,10 +131,17 @@ def test_the_table_of_all_methods(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
-    assert lines[0] == "| problem | `adam` | `gdnd` | `ssbroyden` | `ssbroyden, 4 slabs` |"
-    assert "| poisson_nd, 5 dimensions | 2.0 | failed | **2.0e-6 (3)** | 2.5e-1 |" in lines
-    assert "| poisson_nd, 10 dimensions | – | – | – | – |" in lines
-    assert "| burgers, ν = 0.001 | **5.0e-1** | – | – | – |" in lines
+    # adam was tried on both problems that have runs, the others on one.
+    assert lines[0] == "| problem | `adam` |"
+    assert lines[2:19].count("| poisson_nd, 5 dimensions | 2.0 |") == 1
+    assert "| poisson_nd, 10 dimensions | – |" in lines
+    assert "| burgers, ν = 0.001 | **5.0e-1** |" in lines
+    assert lines[19:22] == [
+        "| problem | `gdnd` | `ssbroyden` | `ssbroyden, 4 slabs` |",
+        "|---|---|---|---|",
+        "| poisson_nd, 5 dimensions | failed | **2.0e-6 (3)** | 2.5e-1 |",
+    ]
+    assert lines[22] == ""
     (row,) = (line for line in lines if "1.0e-6, 3.0e-6" in line)
     assert row == (
         "| poisson_nd, 5 dimensions | `ssbroyden` | 1.0e-6, 3.0e-6, 2.0e-6 | **2.0e-6** |"
