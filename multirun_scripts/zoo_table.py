@@ -141,7 +141,7 @@ def trials(title: str, runs: Sequence[Run]) -> str:
     return (
         f"| {title} | `{column(found[0])}` | {errors} | **{number(_median(found))}** | {ROWS[title].goal} |"
         f" {number(found[0].result.get('fresh_loss'))} | {found[0].result['parameters']:,} |"
-        f" {found[0].steps:,} | {_took(found)} s | {found[0].settings_hash} |"
+        f" {found[0].steps:,} | {_took(found)} |"
     )
 
 
@@ -164,7 +164,7 @@ def main() -> None:
     print()
     head(
         "problem", "method", "seeds", "median", "to reach", "loss at fresh points", "parameters",
-        "iterations", "training", "settings",
+        "iterations", "seconds",
     )  # fmt: skip
     for title, runs in rows.items():
         print(trials(title, runs))
