@@ -315,6 +315,20 @@ def test_looking_at_the_configuration_starts_nothing(cli: Cli) -> None:
     assert os.listdir(cli.folder) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["-m", "--cfg", "job"], "-m --cfg job"),
+        (["--run", "--multirun"], "-m --run"),
+        (["--cfg", "all", "--info"], "--cfg all --info all"),
+    ],
+)
+def test_flags_that_exclude_each_other(cli: Cli, flags: list[str], named: str) -> None:
+    ended = cli(*FAST, *flags)
+    assert (ended.code, os.listdir(cli.folder)) == (2, [])
+    assert ended.err == f"error: {named}: are asked together; allowed is one of them\n"
+
+
 def test_choices_may_come_from_a_folder_of_the_users(cli: Cli) -> None:
     (cli.folder / "mine" / "experiment").mkdir(parents=True)
     (cli.folder / "mine" / "experiment" / "short.yaml").write_text("# @package _global_\nmethod: {steps: 3}\nseed: 7\n")

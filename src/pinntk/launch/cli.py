@@ -174,7 +174,7 @@ def _start(words: list[str], own: Sequence[Path] = ()) -> int:
 
     def start() -> None:
         own_folders[:] = folders[1:]
-        with _arguments([*flags, *changes]), _raising():
+        with _arguments([*changes, *flags]), _raising():
             try:
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name="config")(task)()
             except ERRORS as error:
@@ -268,7 +268,14 @@ def _flags(words: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     # The parser is made by Hydra, so there is no class of ours to override it in.
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(words)
+    options = parser.parse_intermixed_args(words)
+    given = {
+        "-m": options.multirun, "--run": options.run, f"--cfg {options.cfg}": options.cfg,
+        f"--info {options.info}": options.info, "--shell-completion": options.shell_completion,
+    }  # fmt: skip
+    if len(commands := [flag for flag, asked in given.items() if asked]) > 1:
+        raise BadInput(f"{' '.join(commands)}: are asked together; allowed is one of them")
+    return options
 
 
 @contextmanager
