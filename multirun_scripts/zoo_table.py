@@ -141,7 +141,7 @@ def trials(title: str, runs: Sequence[Run]) -> str:
     return (
         f"| {title} | `{column(found[0])}` | {errors} | **{number(_median(found))}** | {ROWS[title].goal} |"
         f" {number(found[0].result.get('fresh_loss'))} | {found[0].result['parameters']:,} |"
-        f" {found[0].steps:,} | {_took(found)} |"
+        f" {found[0].steps:,} |"
     )
 
 
@@ -162,17 +162,13 @@ def main() -> None:
     rows = {title: [run for run in found if row_of(run) == title] for title in ROWS}
     everything(rows)
     print()
-    head(
-        "problem", "method", "seeds", "median", "to reach", "loss at fresh points", "parameters",
-        "iterations", "seconds",
-    )  # fmt: skip
+    head("problem", "method", "seeds", "median", "to reach", "loss at fresh points", "parameters", "iterations")
     for title, runs in rows.items():
         print(trials(title, runs))
     print()
     head("problem", "here", "published", "by", "on", "what is otherwise there")
     for title, runs in rows.items():
-        if ROWS[title].error != "–":
-            print(beside(title, runs))
+        print(beside(title, runs))
     print()
     for run in rows["heat_inverse"]:
         for name, value in (run.result.get("estimates") or {}).items():

@@ -145,15 +145,14 @@ def test_the_table_of_all_methods(tmp_path: Path) -> None:
     (row,) = (line for line in lines if "1.0e-6, 3.0e-6" in line)
     assert row == (
         "| poisson_nd, 5 dimensions | `ssbroyden` | 1.0e-6, 3.0e-6, 2.0e-6 | **2.0e-6** |"
-        " 1e-5 | 3.0e-9 | 2,071 | 4,000 | 40–42 |"
+        " 1e-5 | 3.0e-9 | 2,071 | 4,000 |"
     )
     (row,) = (line for line in lines if line.startswith("| poisson_nd, 5 dimensions | 2.0e-6, 40–42 s | 3e-16 | "))
     assert "| DSGNAR |" in row
     assert "| H100 |" in row
     assert any(line.startswith("| poisson_nd, 10 dimensions, products | – | 6e-12 |") for line in lines)
-    assert any(
-        line.startswith("| burgers, ν = 0.001 | `adam` | 5.0e-1 |") and line.endswith("| 12 |") for line in lines
-    )
+    assert any(line.startswith("| burgers, ν = 0.001 | `adam` | 5.0e-1 |") for line in lines)
+    assert "| burgers, ν = 0.001 | 5.0e-1, 12 s | 2.7e-7 | vRBA | RTX 3090 |" in ended.stdout
     ended = subprocess.run([*command[:2], str(tmp_path / "none")], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "none" in ended.stderr
