@@ -26,7 +26,7 @@ from pinntk.common.files import write_atomically
 from pinntk.common.plots import ROUNDING
 from pinntk.report.pictures import png
 
-PANELS = ("K_uu", "K_rr"), ("drift", "remainder")
+BLOCKS = ("K_uu", "K_rr")
 
 
 def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
@@ -36,7 +36,7 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
     colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
     for k, record in enumerate(records):
         style = {"color": colours[k % len(colours)], "linestyle": "-" if k % 2 else "--", "linewidth": 1.3}
-        for panel, block in zip(panels[0], PANELS[0], strict=True):
+        for panel, block in zip(panels[0], BLOCKS, strict=True):
             values = np.array(record["eigenvalues"]["start"][block], dtype=float)
             if len(values):
                 panel.plot(np.arange(1, len(values) + 1), values / values[0], **style)
@@ -46,7 +46,7 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
         panels[1, 0].plot(x, drift, label=record["pde" if alone else "problem"], **style)
         if way is not None:
             panels[1, 1].plot(way["hessian_iteration"], way["remainder"]["L"], **style)
-    for panel, block in zip(panels[0], PANELS[0], strict=True):
+    for panel, block in zip(panels[0], BLOCKS, strict=True):
         panel.set(xscale="log", yscale="log", ylim=(ROUNDING, 2), xlabel="number", title=f"eigenvalues of {block}")
         panel.set_ylabel("over the largest")
     panels[1, 0].set(xlabel="iteration of adam", ylabel="‖K(t) − K(0)‖₂ / ‖K(0)‖₂", yscale="log")
