@@ -33,9 +33,9 @@ def picture(records: Sequence[Mapping[str, Any]]) -> Figure:
     """The four panels, a colour for each problem."""
     figure = Figure(figsize=(11, 9.5), layout="constrained")
     panels = figure.subplots(2, 2)
-    colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = matplotlib.colormaps["tab20"]
     for k, record in enumerate(records):
-        style = {"color": colours[k % len(colours)], "linestyle": "-" if k % 2 else "--", "linewidth": 1.3}
+        style = {"color": colours(k % colours.N), "linestyle": "-" if k % 2 else "--", "linewidth": 1.3}
         for panel, block in zip(panels[0], BLOCKS, strict=True):
             values = np.array(record["eigenvalues"]["start"][block], dtype=float)
             if len(values):

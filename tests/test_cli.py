@@ -315,6 +315,13 @@ def test_looking_at_the_configuration_starts_nothing(cli: Cli) -> None:
     assert os.listdir(cli.folder) == []
 
 
+def test_a_flag_takes_no_override_for_its_value(cli: Cli) -> None:
+    """``--info`` may be followed by one of its own words, and is here by an override."""
+    ended = cli("--info", *FAST)
+    assert ended.code == 0, ended.err
+    assert os.listdir(cli.folder) == []
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
