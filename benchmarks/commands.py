@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -194,19 +195,26 @@ def run(command: Command, folder: Path, seconds: float = SECONDS) -> subprocess.
     """Run it in such a folder; the exit code is 124 where it takes longer."""
     small = {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PINNTK_EXAMPLES": "small"}
     environment = {**os.environ, "PYTHON": sys.executable, **small}
+    process = subprocess.Popen(
+        command.small,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        return subprocess.run(
-            command.small,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return subprocess.CompletedProcess(error.cmd, 124, "", f"not finished after {seconds:g} s")
+        out, err = process.communicate(timeout=seconds)
+        code = process.returncode
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)  # a sweep's jobs, too
+        process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        code, out, err = 124, "", f"not finished after {seconds:g} s"
+    return subprocess.CompletedProcess(command.small, code, out, err)
 
 
 def main() -> int:

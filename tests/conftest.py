@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import faulthandler
 import json
 import os
 import re
@@ -31,6 +32,25 @@ FAST = "pde=poisson1d method=adam budget=smoke threads=1 method.steps=40 method.
 def slow_unless(quick: bool, *values: Any) -> Any:
     """A case of a parametrised test, marked slow or not."""
     return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
+class NamedAtOnce:
+    """Says which test has failed when it has, not when all have ended: what comes later may not end."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            why = str(report.longreprtext).strip().splitlines()[-1:]
+            self._reporter.write_line(f"\nfailed after {report.duration:.0f} s: {report.nodeid}: {''.join(why)[:300]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # the workers have none
+        config.pluginmanager.register(NamedAtOnce(reporter))
 
 
 class Ended(NamedTuple):
@@ -97,8 +117,14 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return Cli(tmp_path, capsys)
 
 
+SECONDS = 250.0
+"""That a child may take: less than a test (``timeout`` in pyproject.toml), so that it is the child that ends."""
+
+
 class Child:
     """The command line in a forked child, which has everything imported already.
+
+    One that takes longer than it may ends with code 1, and with what its threads were at as its last words.
 
     Args:
         folder: where it runs.
@@ -106,6 +132,7 @@ class Child:
         arrange: called in the child first; it may patch what it likes.
         body: runs the words.
         output: where its output goes, without an ending: ``<output>.out``, ``<output>.err``; relative to the folder.
+        seconds: that it may take.
     """
 
     def __init__(
@@ -115,6 +142,7 @@ class Child:
         arrange: Callable[[], object] = lambda: None,
         body: Callable[[list[str]], int] = main,
         output: str | Path = "child",
+        seconds: float = SECONDS,
     ) -> None:
         self.outputs = [folder / f"{output}.{end}" for end in ("out", "err")]
         for path in self.outputs:
@@ -123,6 +151,9 @@ class Child:
             warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads of libraries
             self.pid = os.fork()
         if self.pid == 0:
+            faulthandler.dump_traceback_later(
+                seconds, exit=True, file=os.open(self.outputs[1], os.O_APPEND | os.O_WRONLY)
+            )
             self._work(folder, words, arrange, body)
 
     def _work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -317,9 +318,12 @@ def test_looking_at_the_configuration_starts_nothing(cli: Cli) -> None:
 
 def test_a_flag_takes_no_override_for_its_value(cli: Cli) -> None:
     """``--info`` may be followed by one of its own words, and is here by an override."""
+    root = logging.getLogger()
+    before = [*root.handlers], root.level
     ended = cli("--info", *FAST)
     assert ended.code == 0, ended.err
     assert os.listdir(cli.folder) == []
+    assert (root.handlers, root.level) == before  # Hydra has all loggers tell everything, on a stream of the moment
 
 
 @pytest.mark.parametrize(

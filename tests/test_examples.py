@@ -33,7 +33,7 @@ def ran(path: Path, folder: Path) -> str:
         os.environ |= {"PINNTK_EXAMPLES": "small", "MPLBACKEND": "Agg"}
         sys.path.insert(0, str(EXAMPLES))
 
-    ended = Child(folder, [str(path)], arrange, body).wait()
+    ended = Child(folder, [str(path)], arrange, body, seconds=800).wait()
     assert ended.code == 0, ended.err[-2000:]
     picture = imread(folder / f"{path.name[:4]}.png")
     assert len(set(map(tuple, picture[::5, ::5].reshape(-1, picture.shape[-1])))) > 3  # something is drawn
@@ -149,6 +149,7 @@ def known_ex13(out: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute on an idle machine
 @pytest.mark.parametrize("path", SCRIPTS, ids=[path.stem for path in SCRIPTS])
 def test_an_example(path: Path, tmp_path: Path) -> None:
     globals()[f"known_{path.name[:4]}"](ran(path, tmp_path))

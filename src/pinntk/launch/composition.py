@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,10 +76,12 @@ def _nothing_for(problems: frozenset[str], conf: Path) -> TemporaryDirectory[str
 def own_hydra() -> Iterator[None]:
     """Hydra as if no other program of this process had set it up; what one has is put back afterwards.
 
-    pinntk may be called from a function under ``@hydra.main`` or after ``hydra.initialize``.
+    pinntk may be called from a function under ``@hydra.main`` or after ``hydra.initialize``. Some of Hydra's ways to
+    look at a configuration (``--info``) have the root logger tell everything, on a stream of the moment.
     """
-    store = ConfigStore.instance()
+    store, logger = ConfigStore.instance(), logging.getLogger()
     saved = dict(Singleton._instances), store.repo
+    handlers, level = [*logger.handlers], logger.level
     for kind in (GlobalHydra, HydraConfig, JobRuntime, VersionBase):  # not the registries: they are filled on import
         Singleton._instances.pop(kind, None)
     # Another program's "config" would be taken for the schema of ours.
@@ -88,6 +91,8 @@ def own_hydra() -> Iterator[None]:
     finally:
         own_folders.clear()
         Singleton._instances, store.repo = saved
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -75,6 +77,20 @@ class Traced:
             graph.recompile()
             compiled: Callable[..., Any] = torch._inductor.compile(graph, [*flat])
         return compiled
+
+
+def _forget_threads() -> None:
+    """In a forked process: let Inductor make new threads.
+
+    Those of the parent, which compile its C++, do not live there, and it would wait for them for ever (torch 2.13
+    forgets its processes after a fork, not its threads)."""
+    compiling = sys.modules.get("torch._inductor.async_compile")
+    if compiling is not None:
+        compiling.AsyncCompile.pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _tensors(block: Batch) -> list[Tensor]:
