@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import faulthandler
 import json
+import logging
 import os
 import re
 import signal
@@ -100,6 +101,15 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What is left on the root logger would tell of later tests, on a stream that is closed by then."""
+    root = logging.getLogger()
+    before = [*root.handlers], root.level
+    yield
+    assert (root.handlers, root.level) == before
+
+
+@pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long does not say so, for that depends on what else the machine does."""
     monkeypatch.setattr("pinntk.common.doing.say", lambda line: None)
@@ -124,7 +134,8 @@ SECONDS = 250.0
 class Child:
     """The command line in a forked child, which has everything imported already.
 
-    One that takes longer than it may ends with code 1, and with what its threads were at as its last words.
+    One that takes longer than it may ends with code 1, and with what its threads were at as its last words. It trains
+    on one thread: OpenMP would wait for ever in it for threads that the parent may have used.
 
     Args:
         folder: where it runs.

@@ -72,7 +72,7 @@ def start(folder: Path, *words: str, **watcher: Any) -> subprocess.Popen[str]:
 
 def sweep(folder: Path, *words: str, **watcher: Any) -> tuple[int, str, str]:
     """Run a sweep to its end: exit code, output, errors."""
-    code = start(folder, *words, **watcher).wait(timeout=800)
+    code = start(folder, *words, **watcher).wait(timeout=400)
     return code, (folder / "out").read_text(), spoken((folder / "err").read_text())
 
 

@@ -19,7 +19,7 @@ from pinntk.methods.adam import AdamMethod
 from pinntk.runs.folder import RunFolder
 from pinntk.runs.settings import RunSettings
 
-pytestmark = pytest.mark.timeout(1800)  # several processes, each of which imports torch, perhaps beside others
+pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports torch, perhaps beside others
 FAILING = ["method.adam.learning_rate=1e300,1e-3", "method.steps=3"]
 
 
@@ -80,7 +80,7 @@ def test_what_an_orphan_finishes_is_not_done_again(tmp_path: Path) -> None:
     second = start(tmp_path, "seed=0,1", *LAUNCHERS["local"])
     until(lambda: (tmp_path / "out").read_text().count("another process is working in") == 2)
     (tmp_path / "hold").unlink()
-    assert second.wait(timeout=600) == 0
+    assert second.wait(timeout=400) == 0
     assert (tmp_path / "out").read_text().count("waiting for it to end") == 2
     assert len(completed(tmp_path)) == 2
     assert len(noted(tmp_path, "started")) == 2
@@ -95,7 +95,7 @@ def test_a_signal_ends_the_sweep_and_its_jobs(number: signal.Signals, tmp_path: 
     until(lambda: len(noted(tmp_path, "started")) == 2)
     time.sleep(0.5)
     process.send_signal(number)
-    assert process.wait(timeout=600) == 128 + number
+    assert process.wait(timeout=400) == 128 + number
     out = (tmp_path / "out").read_text()
     assert [row[1] for row in rows(out)] == ["interrupted", "interrupted", "not", "not"]
     assert "2 interrupted, 2 not run" in out

@@ -10,7 +10,7 @@ from rounds import ROUNDS, run
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ROUNDS)
 def test_nothing_is_lost_and_nothing_wrong(name: str, tmp_path: Path) -> None:
     trials = int(os.environ.get("PINNTK_TORTURE", 0)) or ROUNDS[name].small
