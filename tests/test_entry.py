@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -49,17 +50,19 @@ def another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def state() -> list[Any]:
-    """What Hydra knows."""
+    """What Hydra knows and sets."""
     kept = [HydraConfig.instance().cfg, VersionBase.instance().getbase(), ConfigStore.instance().repo]
     launchers = {name: kind for name, kind in Plugins.instance().class_name_to_class.items() if "auncher" in name}
     # Of the environment what is Hydra's: Lightning leaves the seed there.
     environment = {name: value for name, value in os.environ.items() if "HYDRA" in name}
-    return [GlobalHydra.instance().hydra, *kept, launchers, environment, list(sys.argv)]
+    root = logging.getLogger()
+    return [GlobalHydra.instance().hydra, *kept, launchers, environment, list(sys.argv), root.level, [*root.handlers]]
 
 
 def check_all_uses(cli: Cli) -> None:
     assert compose(["pde=wave"])["pde"] == {"_target_": "pinntk.pdes.wave.Wave", "a": 4, "C": 4.0}
     assert cli(*FAST, "pde=foo").code == 2
+    assert cli(*FAST, "--info").code == 0
     assert cli(*FAST, "method.stepz=1").err.startswith("error: method.stepz=1: unknown key")
     assert cli(*FAST, "method.steps=1").code == 0
     ended = cli(*FAST, "-m", "seed=0,1", "method.steps=1")
@@ -91,5 +94,12 @@ def test_in_a_function_under_hydra_main(another_program: Path, cli: Cli, monkeyp
         assert HydraConfig.get().job.name == before[1].hydra.job.name
         seen.append(dict(cfg))
 
-    app()
+    root = logging.getLogger()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(root, "handlers", [*root.handlers])
+        patch.setattr(root, "level", root.level)
+        app()  # which logs into a file of its own
+        for handler in root.handlers:
+            if isinstance(handler, logging.FileHandler) and "outputs" in handler.baseFilename:
+                handler.close()
     assert seen == [{"mine": 3, "more": 1}]
