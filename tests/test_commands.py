@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,18 @@ def test_small_is_small() -> None:
     small = "train.py -m pde=wave seed=range(2) method.adam.steps=10 method.lbfgs.steps=0"
     fixed = "budget=smoke width=10 threads=1 compile=false"
     assert commands.Command("here.md", 1, words).small[1:] == f"{small} {fixed}".split()
+
+
+def test_one_that_takes_too_long_ends_with_all_it_has_started(tmp_path: Path) -> None:
+    ticking = "import time\nwhile True:\n    open('ticks', 'a').write('x')\n    time.sleep(0.05)\n"
+    script = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {ticking!r}])\n"
+    (tmp_path / "starts.py").write_text(script)
+    ended = commands.run(commands.Command("here.md", 1, "python starts.py"), tmp_path, seconds=5)
+    assert (ended.returncode, ended.stderr) == (124, "not finished after 5 s")
+    ticks = (tmp_path / "ticks").stat().st_size
+    assert ticks > 0
+    time.sleep(0.5)
+    assert (tmp_path / "ticks").stat().st_size == ticks
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import FAST, Child, result_of, spoken
+from conftest import FAST, SECONDS, Child, result_of, spoken
 from harness import Tally, Undisturbed, broken_files, differs, place_of, trials
 from sweeping import WATCHER, noted
 
@@ -106,7 +106,8 @@ def fake_gpus(count: int, rng: random.Random, folder: Path) -> Iterator[Tally]:
         patch.syspath_prepend(str(folder))
         patch.delitem(sys.modules, "watcher", raising=False)  # another test's of this name
 
-    first = Child(folder, words, arrange, output="first")
+    seconds = SECONDS + 60 * count
+    first = Child(folder, words, arrange, output="first", seconds=seconds)
     killed: set[int] = set()
     while len(killed) < max(1, count // 5) and os.waitpid(first.pid, os.WNOHANG) == (0, 0):
         for _, process, _ in noted(folder, "started"):
@@ -119,7 +120,7 @@ def fake_gpus(count: int, rng: random.Random, folder: Path) -> Iterator[Tally]:
         os.kill(first.pid, signal.SIGKILL)
         os.waitpid(first.pid, 0)
     before = {path: path.read_bytes() for path in folder.glob("runs/**/result.json")}
-    again = Child(folder, words, arrange, output="again").wait()
+    again = Child(folder, words, arrange, output="again", seconds=seconds).wait()
     if again.code:
         tally.lost.append(f"the same command: exit code {again.code}: {again.err.strip()[-200:]}")
     if "Traceback" in again.err:
