@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from rounds import ROUNDS, run
 
-
 TRIALS = int(os.environ.get("PINNTK_TORTURE", 0))
 """Of each round; 0: its small number."""
 
